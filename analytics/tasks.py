@@ -1,0 +1,64 @@
+"""What the workers do: open, call, write down."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+from celery.exceptions import SoftTimeLimitExceeded
+from sqlalchemy import Engine
+
+from analytics import statistics
+from shared.errors import Unavailable, WeirError
+from shared.jobs import Jobs
+
+log = structlog.get_logger()
+
+Parameters = dict[str, Any]
+
+
+def _window(parameters: Parameters) -> tuple[datetime | None, datetime | None]:
+    start, end = (parameters.get(name) for name in ("start", "end"))
+    return start and datetime.fromisoformat(start), end and datetime.fromisoformat(end)
+
+
+def device_statistics(engine: Engine, parameters: Parameters) -> dict[str, Any]:
+    return statistics.of_device(engine, UUID(parameters["device_id"]), *_window(parameters))
+
+
+def user_statistics(engine: Engine, parameters: Parameters) -> dict[str, Any]:
+    by_device = parameters.get("group_by") == "device"
+    return statistics.of_user(engine, parameters["user_id"], *_window(parameters), by_device=by_device)
+
+
+#: What a job's kind means.
+KINDS: dict[str, Callable[[Engine, Parameters], dict[str, Any]]] = {
+    "device_statistics": device_statistics,
+    "user_statistics": user_statistics,
+}
+
+
+def run(jobs: Jobs, engine: Engine, job_id: UUID) -> None:
+    """
+    Run one job and keep its answer or its error.
+
+    Raises:
+        Unavailable: the database is away; the message should come again.
+    """
+    job = jobs.take(job_id)
+    if job is None:
+        return
+    try:
+        result = KINDS[job.kind](engine, job.parameters)
+    except Unavailable:
+        raise
+    except SoftTimeLimitExceeded:
+        jobs.finish(job_id, error="it took longer than a job may")
+    except WeirError as error:
+        jobs.finish(job_id, error=str(error))
+    except Exception as error:
+        log.exception("a job failed", job=str(job_id), kind=job.kind)
+        jobs.finish(job_id, error=f"unexpected {type(error).__name__}")
+    else:
+        jobs.finish(job_id, result=result)

@@ -1,0 +1,38 @@
+"""Runs the API: `python -m api`."""
+
+import sys
+
+import uvicorn
+
+from api.app import create_app
+from shared import logs
+from shared.config import load
+from shared.errors import Misconfigured
+
+#: Time for requests in hand when told to stop; longer than any of them may take, shorter than a supervisor waits.
+GRACE_SECONDS = 10
+
+
+def main() -> int:
+    try:
+        settings = load()
+    except Misconfigured as error:
+        print(f"weir api: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    logs.configure(settings.log_level, as_json=settings.log_json)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.api_host,
+        port=settings.api_port,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""Puts the API together: settings in, one ASGI application out."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from api.dependencies import Services
+from api.errors import problem, problem_of
+from api.ingest.devices import Devices
+from api.ingest.lane import Lane
+from api.ingest.readings import ReadingIngest
+from api.routes import analytics, devices, operations, readings, receipts, users
+from api.routes.readings import as_response
+from shared import metrics
+from shared.broker import topology
+from shared.broker.connection import BrokerConnection
+from shared.broker.messages import Group
+from shared.broker.publisher import Publisher
+from shared.config import Settings, load
+from shared.database import connect
+from shared.errors import Unavailable, WeirError
+from shared.jobs import Jobs, celery_app
+from shared.ledger import Acceptances
+from shared.streams import READINGS, STREAMS
+from shared.tasks import in_background
+
+log = structlog.get_logger()
+
+ROUTERS = (users.router, devices.router, readings.router, receipts.router, analytics.router, operations.router)
+
+
+def create_app(settings: Settings | None = None) -> Lane:
+    """Build the application; nothing is connected before it starts up."""
+    settings = settings or load()
+    engine = connect(
+        settings.database_url, pool_size=settings.pool_size, statement_deadline=settings.statement_deadline
+    )
+    acceptances = Acceptances(engine)
+    broker = BrokerConnection(settings.amqp_url, settings.heartbeat, partial(topology.declare, streams=STREAMS))
+
+    def count(group: Group) -> None:
+        acceptances.add(group)
+        metrics.accepted_records.labels(group.stream.name).inc(group.records)
+        metrics.published_messages.labels(group.stream.name).inc()
+        metrics.group_records.labels(group.stream.name).observe(group.records)
+
+    publisher = Publisher(
+        READINGS,
+        broker,
+        deadline=settings.publish_deadline,
+        message_limit=settings.message_limit,
+        waiting_limit=settings.waiting_limit,
+        on_confirm=count,
+    )
+    metrics.waiting_records.labels(READINGS.name).set_function(lambda: publisher.waiting)
+    known = Devices(engine, settings.device_memory, settings.unknown_device_memory, settings.device_memory_limit)
+    ingest = ReadingIngest(
+        known,
+        publisher,
+        body_limit_bytes=settings.body_limit_bytes,
+        submission_limit=settings.submission_limit,
+        earliest=settings.earliest_timestamp,
+        ahead=settings.timestamp_ahead,
+    )
+    jobs = Jobs(engine, celery_app(settings.amqp_url, settings.job_deadline))
+    services = Services(settings, engine, broker, known, ingest, acceptances, jobs)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with in_background(broker.run(), publisher.run(), acceptances.run()):
+            yield
+            # uvicorn has answered every request by now; what is left is what they were promised.
+            await publisher.drain()
+            try:
+                await acceptances.flush()
+            except Unavailable as error:
+                log.warning("the ledger lacks the last acceptances", reason=str(error))
+        engine.dispose()
+
+    app = FastAPI(
+        title="Weir",
+        description="Takes readings from devices, keeps every one it said yes to, and answers questions about them.",
+        version="0.1.0",
+        lifespan=lifespan,
+        max_body_size=settings.body_limit_bytes,
+    )
+    app.state.services = services
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_exception_handler(WeirError, _on_weir_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(Exception, _on_fault)
+    return Lane(ingest, app)
+
+
+async def _on_weir_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, WeirError)
+    return as_response(problem_of(error))
+
+
+async def _on_invalid_request(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    if any(one["type"] == "json_invalid" for one in error.errors()):
+        return as_response(problem(400, "malformed", "The body is not valid JSON in UTF-8"))
+    faults = [_fault(one) for one in error.errors()]
+    return as_response(problem(422, "invalid", "The input is not valid", errors=faults))
+
+
+def _fault(error: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the field and the reason; the value itself, and names the sender made up, stay out of the answer."""
+    field = None if error["type"] == "extra_forbidden" else ".".join(str(part) for part in error["loc"][1:])
+    return {"field": field or None, "code": error["type"], "message": str(error["msg"])}
+
+
+async def _on_http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    titles = {404: "There is no such page", 405: "This page does not take this method", 413: "The body is too large"}
+    answer = problem(error.status_code, "http", titles.get(error.status_code, "The request cannot be answered"))
+    response = as_response(answer)
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _on_fault(_: Request, error: Exception) -> Response:
+    log.error("a request failed", exc_info=error)
+    return as_response(problem(500, "internal", "Something went wrong here"))

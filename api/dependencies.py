@@ -1,0 +1,87 @@
+"""What routes need, handed to them by FastAPI."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import Depends, Query, Request
+from sqlalchemy import Engine
+
+from api.ingest.devices import Devices
+from api.ingest.readings import ReadingIngest
+from shared.broker.connection import BrokerConnection
+from shared.config import Settings
+from shared.errors import InvalidRecord
+from shared.jobs import Jobs
+from shared.ledger import Acceptances
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts of one API process, put together in app.py."""
+
+    settings: Settings
+    engine: Engine
+    broker: BrokerConnection
+    devices: Devices
+    readings: ReadingIngest
+    acceptances: Acceptances
+    jobs: Jobs
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesOf = Annotated[Services, Depends(_services)]
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="Most items in the answer.")]
+Cursor = Annotated[str | None, Query(max_length=200, description="Where to go on, from the Link header.")]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A span of time, its start in it and its end not; either may be open."""
+
+    start: datetime | None
+    end: datetime | None
+
+
+def _window(
+    start: Annotated[datetime | None, Query(description="First moment of the window; UTC unless it says so.")] = None,
+    end: Annotated[datetime | None, Query(description="First moment after the window; UTC unless it says so.")] = None,
+) -> Window:
+    return window(start, end)
+
+
+def window(start: datetime | None, end: datetime | None) -> Window:
+    """Make a window of moments in UTC. Raises InvalidRecord."""
+    found = Window(_in_utc(start, "start"), _in_utc(end, "end"))
+    if found.start and found.end and found.start >= found.end:
+        raise InvalidRecord("empty_window", "end", "must be later than start")
+    return found
+
+
+def _in_utc(moment: datetime | None, field: str) -> datetime | None:
+    if moment is None:
+        return None
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidRecord("out_of_range", field, "is outside the years 1 to 9999") from error
+
+
+WindowOf = Annotated[Window, Depends(_window)]
+
+
+def link_next(request: Request, cursor: str) -> dict[str, str]:
+    """Make the header that leads to the next page (RFC 8288); relative, so that it survives a proxy."""
+    query = request.url.include_query_params(cursor=cursor).query
+    return {"link": f'<{request.url.path}?{query}>; rel="next"'}
+
+
+def page(items: Sequence[Any], limit: int) -> tuple[Sequence[Any], bool]:
+    """Cut what was fetched with one to spare; the flag says whether there is more."""
+    return items[:limit], len(items) > limit

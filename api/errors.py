@@ -1,0 +1,95 @@
+"""Every error the API answers: problem+json (RFC 9457), a stable type, the field, and never the input."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from shared.errors import (
+    Conflict,
+    DatabaseUnavailable,
+    Expired,
+    InvalidRecord,
+    Misconfigured,
+    NotFound,
+    PublishRefused,
+    Unavailable,
+    WeirError,
+)
+
+PROBLEM = b"application/problem+json"
+JSON = b"application/json"
+
+#: Seconds after which a refused sender may come again.
+RETRY_AFTER_SECONDS = 2
+
+
+class Answer(NamedTuple):
+    """An HTTP response, complete, for the lane and the routes alike."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class TooLarge(WeirError):
+    """The body, as sent or once unpacked, is larger than this service takes."""
+
+
+class BadRequest(WeirError):
+    """The request cannot be read at all."""
+
+
+class UnsupportedMediaType(WeirError):
+    """The body comes in an encoding this service does not know."""
+
+
+#: First match wins, so subclasses stand before their parents.
+_PROBLEMS: tuple[tuple[type[WeirError], int, str, str], ...] = (
+    (TooLarge, 413, "too-large", "The body is too large"),
+    (BadRequest, 400, "bad-request", "The request cannot be read"),
+    (UnsupportedMediaType, 415, "unsupported-media-type", "The body's encoding is not supported"),
+    (NotFound, 404, "not-found", "There is no such thing"),
+    (Expired, 410, "expired", "It was kept as long as promised"),
+    (Conflict, 400, "conflict", "It exists already"),
+    (PublishRefused, 503, "busy", "Too much is waiting; come again"),
+    (DatabaseUnavailable, 503, "database-unavailable", "The database is not available; come again"),
+    (Unavailable, 503, "broker-unavailable", "The broker is not available; come again"),
+    (Misconfigured, 503, "misconfigured", "The service needs its operator; come again"),
+)
+
+
+def problem(
+    status: int, name: str, title: str, detail: str | None = None, errors: Sequence[dict[str, Any]] = ()
+) -> Answer:
+    """Build a problem. `errors` lists {field, code, message} for each fault in the input."""
+    content: dict[str, Any] = {"type": f"urn:weir:problem:{name}", "title": title, "status": status}
+    if detail:
+        content["detail"] = detail
+    if errors:
+        content["errors"] = list(errors)
+    body = json.dumps(content).encode()
+    headers = [(b"content-type", PROBLEM), (b"content-length", str(len(body)).encode())]
+    if status == 503:  # noqa: PLR2004
+        headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
+    return Answer(status, headers, body)
+
+
+def problem_of(error: WeirError) -> Answer:
+    """Say what one of our errors means to a client."""
+    if isinstance(error, InvalidRecord):
+        fault = {"field": error.field, "code": error.code, "message": str(error)}
+        if error.code == "malformed":
+            return problem(400, "malformed", "The body is not valid JSON in UTF-8", errors=[fault])
+        return problem(422, "invalid", "The input is not valid", errors=[fault])
+    for kind, status, name, title in _PROBLEMS:
+        if isinstance(error, kind):
+            # Why the inside is out of order is for its operator, in the log.
+            return problem(status, name, title, None if isinstance(error, Misconfigured) else str(error))
+    return problem(500, "internal", "Something went wrong here")
+
+
+def problem_of_rejected(rejected: Sequence[Any]) -> Answer:
+    """Answer a submission of which nothing can be kept."""
+    detail = "none of the records is valid" if rejected else "there is no record in it"
+    faults = [{"index": one.index, "field": one.field, "code": one.code} for one in rejected]
+    return problem(422, "invalid", "The input is not valid", detail, faults)

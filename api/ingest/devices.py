@@ -1,0 +1,77 @@
+"""Which devices there are, remembered: a known device costs no query."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import Engine, select
+
+from shared.database import Device, translated
+from shared.errors import DatabaseUnavailable
+
+#: Queries for devices at one time, and how many requests may wait for one: a storm of unknown ids stops here.
+LOOKUPS, WAITING = 4, 1_000
+
+
+class Devices:
+    """Remembers devices' keys, and ids that nobody has. Both expire, both count against one limit."""
+
+    def __init__(self, engine: Engine, memory: timedelta, unknown_memory: timedelta, limit: int) -> None:
+        self._engine = engine
+        self._memory = memory.total_seconds()
+        self._unknown_memory = unknown_memory.total_seconds()
+        self._limit = limit
+        self._remembered: dict[UUID | str, tuple[int, float]] = {}
+        self._lookups = asyncio.Semaphore(LOOKUPS)
+        self._waiting = 0
+
+    def remembered(self, device_id: UUID | str) -> int | None:
+        """Return the device's key, 0 when there is no such device, None when a query must tell."""
+        found = self._remembered.get(device_id)
+        if found is None or found[1] < time.monotonic():
+            return None
+        return found[0]
+
+    async def key(self, device_id: UUID) -> int:
+        """Return the device's key, or 0. Raises DatabaseUnavailable."""
+        return (await self.keys((device_id,)))[device_id]
+
+    async def keys(self, device_ids: Iterable[UUID]) -> dict[UUID, int]:
+        """Return each device's key, 0 for those that do not exist; at most one query. Raises DatabaseUnavailable."""
+        known = {device_id: self.remembered(device_id) for device_id in device_ids}
+        missing = [device_id for device_id, key in known.items() if key is None]
+        found: dict[UUID, int] = {}
+        if missing:
+            found = await self._look_up(missing)
+        return {device_id: found.get(device_id, 0) if key is None else key for device_id, key in known.items()}
+
+    def remember(self, device_id: UUID, key: int) -> None:
+        """Remember a device under its id, and under the id's usual text so that the lane need not parse it."""
+        expires = time.monotonic() + (self._memory if key else self._unknown_memory)
+        for name in (device_id, str(device_id)):
+            self._remembered.pop(name, None)
+            self._remembered[name] = (key, expires)
+        while len(self._remembered) > 2 * self._limit:
+            self._remembered.pop(next(iter(self._remembered)))
+
+    async def _look_up(self, device_ids: list[UUID]) -> dict[UUID, int]:
+        if self._waiting >= WAITING:
+            raise DatabaseUnavailable("too many devices are being looked up already")
+        self._waiting += 1
+        try:
+            async with self._lookups:
+                # Whoever waited for another's query of the same device finds its answer here.
+                missing = [device_id for device_id in device_ids if self.remembered(device_id) is None]
+                found = await asyncio.to_thread(self._query, missing) if missing else {}
+                for device_id in missing:
+                    self.remember(device_id, found.get(device_id, 0))
+        finally:
+            self._waiting -= 1
+        return {device_id: self.remembered(device_id) or found.get(device_id, 0) for device_id in device_ids}
+
+    def _query(self, device_ids: list[UUID]) -> dict[UUID, int]:
+        with translated(), self._engine.connect() as connection:
+            rows = connection.execute(select(Device.id, Device.key).where(Device.id.in_(device_ids)))
+            return {row.id: row.key for row in rows}

@@ -1,0 +1,126 @@
+"""Answers submissions of readings: one validation, one encoding and one answer, for the lane and the routes alike."""
+
+import json
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from api.errors import JSON, Answer, BadRequest, TooLarge, problem_of_rejected
+from api.ingest.body import Receive, Scope, header, read_body
+from api.ingest.devices import Devices
+from shared.broker.messages import keyed_receipt
+from shared.broker.publisher import Publisher
+from shared.errors import InvalidRecord, NotFound
+from shared.streams import readings
+from shared.streams.decoding import EXPLANATIONS, Rejected
+from shared.streams.stream import Encoded, TimeBounds
+
+_PG_EPOCH_MICROSECONDS = int(readings.PG_EPOCH.timestamp()) * 1_000_000
+_KEY_LIMIT = 255
+
+_ACCEPTED = b'{"status":"ok"}'
+_ACCEPTED_HEADERS = [(b"content-type", JSON), (b"content-length", str(len(_ACCEPTED)).encode())]
+
+
+class ReadingIngest:
+    """
+    Takes readings in: reads, validates, encodes, publishes, answers.
+
+    Each method answers 202 only once the broker has confirmed, and raises a WeirError otherwise.
+    """
+
+    def __init__(
+        self,
+        devices: Devices,
+        publisher: Publisher,
+        *,
+        body_limit_bytes: int,
+        submission_limit: int,
+        earliest: datetime,
+        ahead: timedelta,
+    ) -> None:
+        self._devices = devices
+        self._publisher = publisher
+        self._body_limit = body_limit_bytes
+        self._submission_limit = submission_limit
+        self._earliest = readings.microseconds(earliest)
+        self._ahead = ahead // timedelta(microseconds=1)
+
+    async def one(self, device: str, scope: Scope, receive: Receive) -> Answer:
+        """Answer `POST /devices/{device}/stats/`."""
+        key = self._devices.remembered(device) or await self._key(device)
+        body = await read_body(scope, receive, self._body_limit)
+        now, bounds = self._now()
+        rows = readings.encode_one(body, key, now, bounds)
+        receipt = await self._publisher.submit(rows, 1, self._receipt(scope, device))
+        return Answer(202, [*_ACCEPTED_HEADERS, _location(receipt)], _ACCEPTED)
+
+    async def batch(self, device: str, scope: Scope, receive: Receive) -> Answer:
+        """Answer `POST /devices/{device}/stats/batch`: what is valid is kept, the rest is listed."""
+        key = self._devices.remembered(device) or await self._key(device)
+        body = await read_body(scope, receive, self._body_limit)
+        now, bounds = self._now()
+        encoded = readings.decode_of_device(body, _media_type(scope), now, bounds, key)
+        return await self._submit(encoded, self._receipt(scope, device))
+
+    async def gateway(self, scope: Scope, receive: Receive) -> Answer:
+        """Answer `POST /stats/batch`, where each reading names its device."""
+        body = await read_body(scope, receive, self._body_limit)
+        now, bounds = self._now()
+        submission = readings.decode(body, _media_type(scope), now, bounds)
+        keys = await self._devices.keys(submission.device_ids)
+        return await self._submit(submission.encode(keys), self._receipt(scope, ""))
+
+    async def _submit(self, encoded: Encoded, receipt: UUID | None) -> Answer:
+        total = encoded.records + len(encoded.rejected)
+        if total > self._submission_limit:
+            raise TooLarge(f"a submission may bring {self._submission_limit} readings at most")
+        if not encoded.records:
+            return problem_of_rejected(encoded.rejected)
+        kept_under = await self._publisher.submit(encoded.rows, encoded.records, receipt)
+        body = _batch_body(encoded.records, encoded.rejected)
+        headers = [(b"content-type", JSON), (b"content-length", str(len(body)).encode()), _location(kept_under)]
+        return Answer(202, headers, body)
+
+    async def _key(self, device: str) -> int:
+        key = await self._devices.key(parse_device_id(device))
+        if not key:
+            raise NotFound("no device has this id")
+        return key
+
+    def _now(self) -> tuple[int, TimeBounds]:
+        now = time.time_ns() // 1000 - _PG_EPOCH_MICROSECONDS
+        return now, TimeBounds(self._earliest, now + self._ahead)
+
+    def _receipt(self, scope: Scope, device: str) -> UUID | None:
+        """Derive the receipt from the Idempotency-Key, where there is one."""
+        key = header(scope["headers"], b"idempotency-key")
+        if not key:
+            return None
+        if len(key) > _KEY_LIMIT or not key.isascii() or not key.decode("ascii").isprintable():
+            raise BadRequest(f"Idempotency-Key must be {_KEY_LIMIT} printable ASCII characters at most")
+        return keyed_receipt(self._publisher.stream, device.lower(), key.decode("ascii"))
+
+
+def parse_device_id(text: str) -> UUID:
+    """Parse a device's id from a path. Raises InvalidRecord."""
+    try:
+        if len(text) == 36:  # noqa: PLR2004 - UUID() alone would take braces, urn: and missing hyphens
+            return UUID(text)
+    except ValueError:
+        pass
+    raise InvalidRecord("not_a_uuid", "device_id", EXPLANATIONS["not_a_uuid"])
+
+
+def _media_type(scope: Scope) -> str:
+    return header(scope["headers"], b"content-type").partition(b";")[0].strip().lower().decode("latin-1")
+
+
+def _location(receipt: UUID) -> tuple[bytes, bytes]:
+    return b"location", f"/receipts/{receipt}".encode()
+
+
+def _batch_body(accepted: int, rejected: Sequence[Rejected]) -> bytes:
+    faults = [{"index": one.index, "code": one.code, "field": one.field} for one in rejected]
+    return json.dumps({"status": "ok", "accepted": accepted, "rejected": faults}).encode()

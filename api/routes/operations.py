@@ -1,0 +1,74 @@
+"""For those who run Weir: alive, ready, metrics."""
+
+from datetime import timedelta
+from functools import partial
+from typing import Literal
+
+from fastapi import APIRouter, Response
+from fastapi.concurrency import run_in_threadpool
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
+from sqlalchemy import text
+
+from api.dependencies import Services, ServicesOf
+from shared.broker import topology
+from shared.database import translated
+from shared.errors import WeirError
+from shared.streams import STREAMS
+
+router = APIRouter(tags=["operations"])
+
+_DEADLINE = timedelta(seconds=2)
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """Ready when each part is `ok`; otherwise the part says what it lacks."""
+
+    ready: bool
+    broker: str
+    database: str
+
+
+@router.get("/healthz")
+async def alive() -> Health:
+    """Answer as long as the process can."""
+    return Health()
+
+
+@router.get("/readyz", responses={503: {"model": Readiness}})
+async def ready(response: Response, services: ServicesOf) -> Readiness:
+    """Tell whether a reading would be kept now: broker connected and not blocked, topology there, database reachable."""
+    broker, database = await _broker(services), await _database(services)
+    is_ready = broker == database == "ok"
+    if not is_ready:
+        response.status_code = 503
+    return Readiness(ready=is_ready, broker=broker, database=database)
+
+
+@router.get("/metrics", include_in_schema=False)
+def metrics() -> Response:
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _broker(services: Services) -> str:
+    try:
+        await services.broker.check(partial(topology.check, streams=STREAMS), _DEADLINE)
+    except WeirError as error:
+        return str(error)
+    return "ok"
+
+
+async def _database(services: Services) -> str:
+    def ask() -> None:
+        with translated(), services.engine.connect() as connection:
+            connection.execute(text("SELECT 1 FROM receipts LIMIT 1"))
+
+    try:
+        await run_in_threadpool(ask)
+    except WeirError as error:
+        return str(error)
+    return "ok"

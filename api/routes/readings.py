@@ -1,0 +1,163 @@
+"""Readings in, as documentation for what the lane answers, and stored readings out."""
+
+import base64
+from collections.abc import Callable
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from api.dependencies import Cursor, Limit, ServicesOf, WindowOf, link_next
+from api.errors import Answer
+from api.ingest.readings import parse_device_id
+from api.queries import Place, newest
+from api.schemas import Accepted, BatchAccepted, Problem, Stored
+from shared.errors import InvalidRecord, NotFound
+
+router = APIRouter(tags=["readings"])
+
+_NUMBER = {"type": "number"}
+_MOMENT = {"type": "string", "format": "date-time"}
+_UUID = {"type": "string", "format": "uuid"}
+
+
+def _record(of: Callable[[dict[str, Any]], dict[str, Any]], *, names_device: bool) -> dict[str, Any]:
+    """Describe a reading, or its columns when `of` makes an array of each field."""
+    properties = {axis: of(_NUMBER) for axis in "xyz"} | {"timestamp": of(_MOMENT)}
+    required = ["x", "y", "z"]
+    if names_device:
+        properties["device_id"] = of(_UUID)
+        required.append("device_id")
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def _content(*, batch: bool, names_device: bool = False) -> dict[str, Any]:
+    one = _record(lambda kind: kind, names_device=names_device)
+    if not batch:
+        return {"requestBody": {"required": True, "content": {"application/json": {"schema": one}}}}
+    columns = _record(lambda kind: {"type": "array", "items": kind}, names_device=names_device)
+    either = {"oneOf": [{"type": "array", "items": one}, columns]}
+    content = {"application/json": {"schema": either}, "application/x-ndjson": {"schema": {"type": "string"}}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+_FAULTS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": text}
+    for status, text in {
+        400: "The body is no JSON, or the request cannot be read",
+        404: "There is no such device",
+        413: "The body is too large",
+        415: "The body's encoding is not supported",
+        422: "The input is not valid; `errors` names the fields",
+        503: "Not kept, or not known to be; come again after `Retry-After`",
+    }.items()
+}
+
+IdempotencyKey = Annotated[
+    str | None, Header(max_length=255, description="The same key from the same device is stored once.")
+]
+DeviceId = Annotated[str, Path(json_schema_extra={"format": "uuid"})]
+
+
+@router.post(
+    "/devices/{device_id}/stats/",
+    status_code=202,
+    response_model=Accepted,
+    responses=_FAULTS,
+    openapi_extra=_content(batch=False),
+)
+async def submit_reading(
+    device_id: DeviceId, request: Request, services: ServicesOf, _idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Submit one reading. `Location` leads to its receipt."""
+    return as_response(await services.readings.one(device_id, request.scope, request.receive))
+
+
+@router.post(
+    "/devices/{device_id}/stats/batch",
+    status_code=202,
+    response_model=BatchAccepted,
+    responses=_FAULTS,
+    openapi_extra=_content(batch=True),
+)
+async def submit_batch(
+    device_id: DeviceId, request: Request, services: ServicesOf, _idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Submit many readings of one device: an array, lines, or columns; gzip if you like. Valid ones are kept."""
+    return as_response(await services.readings.batch(device_id, request.scope, request.receive))
+
+
+@router.post(
+    "/stats/batch",
+    status_code=202,
+    response_model=BatchAccepted,
+    responses={status: fault for status, fault in _FAULTS.items() if status != 404},  # noqa: PLR2004
+    openapi_extra=_content(batch=True, names_device=True),
+)
+async def submit_gateway_batch(
+    request: Request, services: ServicesOf, _idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Submit readings of many devices, each naming its own."""
+    return as_response(await services.readings.gateway(request.scope, request.receive))
+
+
+@router.get("/stats/")
+def list_readings(
+    request: Request,
+    response: Response,
+    services: ServicesOf,
+    window: WindowOf,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> list[Stored]:
+    """List stored readings of all devices, newest first; the `Link` header leads to the next page."""
+    found, following = newest(services.engine, None, window, limit, _place(cursor))
+    if following:
+        response.headers.update(link_next(request, _token(following)))
+    return found
+
+
+@router.get("/stats/{device_id}/")
+async def list_device_readings(
+    device_id: str,
+    request: Request,
+    response: Response,
+    services: ServicesOf,
+    window: WindowOf,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> list[Stored]:
+    """List stored readings of one device, newest first; the `Link` header leads to the next page."""
+    device: UUID = parse_device_id(device_id)
+    key = await services.devices.key(device)
+    if not key:
+        raise NotFound("no device has this id")
+    found, following = await run_in_threadpool(newest, services.engine, key, window, limit, _place(cursor))
+    if following:
+        response.headers.update(link_next(request, _token(following)))
+    return found
+
+
+def as_response(answer: Answer) -> Response:
+    """Give an answer of the lane the form FastAPI wants."""
+    response = Response(answer.body, answer.status)
+    response.raw_headers = answer.headers
+    return response
+
+
+def _token(place: Place) -> str:
+    return base64.urlsafe_b64encode("{}.{}.{}".format(*place).encode()).decode().rstrip("=")
+
+
+def _place(cursor: str | None) -> Place | None:
+    if cursor is None:
+        return None
+    try:
+        time, key, skip = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().split(".")
+        place = Place(int(time), int(key), int(skip))
+    except ValueError as error:
+        raise InvalidRecord("invalid_cursor", "cursor", "must be taken from a Link header") from error
+    if abs(place.time) >= 1 << 62 or not 0 < place.key < 1 << 31 or not 0 <= place.skip < 1 << 31:
+        raise InvalidRecord("invalid_cursor", "cursor", "must be taken from a Link header")
+    return place

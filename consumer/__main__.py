@@ -1,0 +1,81 @@
+"""Runs the consumer: `python -m consumer`, one task per stream."""
+
+import asyncio
+import signal
+import sys
+from functools import partial
+
+import structlog
+
+from consumer import partitions
+from consumer.consumer import StreamConsumer
+from consumer.dead_letters import DeadLetters
+from consumer.deliveries import Reader
+from consumer.writer import Writer
+from shared import logs
+from shared.broker import topology
+from shared.broker.connection import BrokerConnection
+from shared.config import Settings, load
+from shared.database import connect
+from shared.errors import Misconfigured
+from shared.streams import STREAMS, Stream
+from shared.tasks import in_background
+
+log = structlog.get_logger()
+
+
+async def run(settings: Settings) -> None:
+    """Consume until SIGTERM or SIGINT, then drain."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    engine = connect(settings.database_url, pool_size=1, statement_deadline=settings.statement_deadline)
+    keeping = partial(partitions.keep, engine, STREAMS, settings.partitions_ahead)
+    # Today's partition comes first: rows that arrive before it would have to be moved.
+    await partitions.attempt(engine, STREAMS, settings.partitions_ahead)
+    async with in_background(keeping()), asyncio.TaskGroup() as group:
+        for stream in STREAMS:
+            group.create_task(_consume(stream, settings, stop))
+    engine.dispose()
+
+
+async def _consume(stream: Stream, settings: Settings, stop: asyncio.Event) -> None:
+    dead = BrokerConnection(settings.amqp_url, settings.heartbeat, partial(topology.declare, streams=STREAMS))
+    writer = Writer(settings.database_url, stream, settings.write_deadline)
+    consumer = StreamConsumer(
+        Reader(stream, settings.earliest_timestamp, settings.timestamp_ahead),
+        writer,
+        DeadLetters(stream, dead, settings.publish_deadline),
+        prefetch=settings.prefetch,
+        batch_limit=settings.batch_limit,
+        batch_wait=settings.batch_wait,
+    )
+    intake = BrokerConnection(settings.amqp_url, settings.heartbeat, consumer.on_channel)
+    async with in_background(dead.run(), intake.run()):
+        running = asyncio.create_task(consumer.run())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        try:
+            async with asyncio.timeout(settings.drain_deadline.total_seconds()):
+                await consumer.drain()
+                await running
+            log.info("drained", stream=stream.name)
+        except TimeoutError:
+            log.warning("not drained in time; the broker will deliver the rest again", stream=stream.name)
+    writer.close()
+
+
+def main() -> int:
+    try:
+        settings = load()
+    except Misconfigured as error:
+        print(f"weir consumer: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    logs.configure(settings.log_level, as_json=settings.log_json)
+    asyncio.run(run(settings))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""The consumer of one stream: gather, write, settle; and what to do when that fails."""
+
+import asyncio
+import random
+from contextlib import suppress
+from datetime import timedelta
+
+import structlog
+
+from consumer.batch import Batch, Intake
+from consumer.dead_letters import DeadLetters
+from consumer.deliveries import Reader
+from consumer.writer import Writer
+from shared.broker import topology
+from shared.broker.connection import DRIVER_ERRORS, Channel
+from shared.errors import InvalidRecord, Misconfigured, PublishRefused, Unavailable
+from shared.streams import STREAMS
+
+log = structlog.get_logger()
+
+#: Waits between attempts to write the same batch; the second is for faults that only a person can mend.
+FIRST_WAIT, LONGEST_WAIT = 0.1, 10.0
+
+
+class StreamConsumer:
+    """
+    Writes what the broker delivers, each record once, and acks only what is committed.
+
+    Nothing but a record's own fault makes it a dead letter: everything else is waited for, with the batch in hand.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        writer: Writer,
+        dead_letters: DeadLetters,
+        *,
+        prefetch: int,
+        batch_limit: int,
+        batch_wait: timedelta,
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._dead_letters = dead_letters
+        self._prefetch = prefetch
+        self._batch_limit = batch_limit
+        self._batch_wait = batch_wait
+        self._intake: Intake | None = None
+        self._connected = asyncio.Event()
+        self._draining = False
+
+    async def on_channel(self, channel: Channel) -> None:
+        """Start consuming on a new channel; what an old one still had in hand will be delivered again."""
+        await topology.declare(channel, STREAMS)
+        await channel.basic_qos(prefetch_count=self._prefetch)
+        if self._draining:
+            return
+        intake = Intake(channel)
+        ok = await channel.basic_consume(self._reader.stream.queue, intake.deliver)
+        intake.consumer_tag = str(ok.consumer_tag)
+
+        async def cancelled(_: object) -> None:  # the queue was deleted, or moved
+            await channel.close()
+
+        channel.on_consumer_cancel_callbacks.add(cancelled)
+        channel.closing.add_done_callback(intake.wake)
+        self._intake = intake
+        self._connected.set()
+
+    async def run(self) -> None:
+        """Write batch after batch; return when drained."""
+        while True:
+            intake = self._intake
+            if intake is None:
+                if self._draining:
+                    return
+                self._connected.clear()
+                await self._connected.wait()
+                continue
+            batch = await intake.gather(self._reader, self._batch_limit, self._batch_wait)
+            if batch is not None:
+                await self._settle(batch)
+            elif intake is self._intake:
+                self._intake = None  # its channel is gone or cancelled; wait for the next
+
+    async def drain(self) -> None:
+        """Take no more; `run` returns when what is in hand is written."""
+        self._draining = True
+        self._connected.set()
+        if self._intake is not None:
+            with suppress(*DRIVER_ERRORS):
+                await self._intake.channel.basic_cancel(self._intake.consumer_tag, timeout=5)
+            self._intake.wake()
+
+    async def _settle(self, batch: Batch) -> None:
+        """Write the batch and ack it. One whose channel is lost is let go: it is delivered again."""
+        wait = FIRST_WAIT
+        while not batch.channel.is_closed:
+            try:
+                await self._write(batch)
+                break
+            except (Unavailable, PublishRefused) as error:
+                log.warning("waiting to write", stream=self._reader.stream.name, reason=str(error))
+            except Misconfigured as error:
+                log.error("cannot write: call a person", stream=self._reader.stream.name, reason=str(error))
+            await asyncio.sleep(wait * random.uniform(0.5, 1.0))
+            wait = min(wait * 2, LONGEST_WAIT)
+        with suppress(*DRIVER_ERRORS):  # a lost ack means a redelivery, which finds its receipt
+            await batch.channel.basic_ack(batch.last_tag, multiple=True)
+
+    async def _write(self, batch: Batch) -> None:
+        await self._resolve(batch)
+        born_dead = [part for delivery in batch.deliveries for part in delivery.parts if part.dead]
+        await self._dead_letters.publish(born_dead)
+        try:
+            counts = await self._writer.write(batch.deliveries)
+        except InvalidRecord as error:
+            parts = await self._writer.find_dead(batch.deliveries)
+            if not parts:
+                raise Misconfigured(f"the batch fails but none of its records does: {error}") from error
+            await self._dead_letters.publish(parts)
+            counts = await self._writer.write(batch.deliveries)
+        log.debug("written", stream=self._reader.stream.name, messages=len(batch.deliveries), **counts)
+
+    async def _resolve(self, batch: Batch) -> None:
+        """Encode JSON bodies, which needs the keys of their devices."""
+        waiting = [delivery for delivery in batch.deliveries if delivery.submission is not None]
+        if not waiting:
+            return
+        ids = {device_id for one in waiting if one.submission for device_id in one.submission.device_ids}
+        keys = await self._writer.device_keys(ids)
+        for delivery in waiting:
+            delivery.resolve(keys)

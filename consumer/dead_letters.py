@@ -1,0 +1,64 @@
+"""Gives dead records to the broker, confirmed, before their message is acked."""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid5
+
+from pamqp.commands import Basic
+from pamqp.common import FieldTable
+
+from consumer.deliveries import DeadRecord, Part
+from shared.broker.connection import BrokerConnection
+from shared.broker.messages import PERSISTENT
+from shared.broker.publisher import publish_dead
+from shared.errors import BrokerUnavailable
+from shared.streams.stream import Stream
+
+
+class DeadLetters:
+    """Publishes dead letters of one stream, on a connection of its own: an alarm must not stop the acks."""
+
+    def __init__(self, stream: Stream, connection: BrokerConnection, deadline: timedelta) -> None:
+        self._stream = stream
+        self._connection = connection
+        self._deadline = deadline.total_seconds()
+
+    async def publish(self, parts: Iterable[Part]) -> int:
+        """
+        Publish the dead records of these parts and wait for each confirm; return how many.
+
+        A letter's id follows from receipt and index, so one published twice can be told.
+
+        Raises:
+            PublishRefused, Unavailable, Misconfigured: the rest should be published again.
+        """
+        count = 0
+        for part in parts:
+            for record in part.dead[part.announced :]:
+                await self._publish(part.receipt, record)
+                part.announced += 1
+                count += 1
+        return count
+
+    async def _publish(self, receipt: UUID, record: DeadRecord) -> None:
+        headers: FieldTable = {
+            "receipt": str(receipt),
+            "index": -1 if record.index is None else record.index,
+            "code": record.code,
+            "reason": record.reason,
+            "at": datetime.now(UTC).isoformat(),
+        }
+        properties = Basic.Properties(
+            message_id=str(uuid5(receipt, str(headers["index"]))),
+            message_type=self._stream.message_type,
+            content_type=record.content_type,
+            delivery_mode=PERSISTENT,
+            headers=headers,
+        )
+        try:
+            async with asyncio.timeout(self._deadline):
+                channel = await self._connection.channel()
+                await publish_dead(channel, self._stream, record.body, properties)
+        except TimeoutError as error:
+            raise self._connection.fault or BrokerUnavailable("no confirm for a dead letter") from error

@@ -1,0 +1,121 @@
+"""From an AMQP message to what is written: parts, each under its own receipt."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import aiormq.abc
+
+from shared.broker.messages import KEYED, MINUTE, RECORDS, foreign_receipt, new_receipt, segments
+from shared.errors import InvalidRecord
+from shared.streams.decoding import EXPLANATIONS
+from shared.streams.readings import PG_EPOCH, microseconds
+from shared.streams.stream import COPY, JSON, Stream, Submission, TimeBounds
+
+Message = aiormq.abc.DeliveredMessage
+
+
+@dataclass(frozen=True, slots=True)
+class DeadRecord:
+    """A record that can never be written as it is: its place in its submission (None: the whole), why, and itself."""
+
+    index: int | None
+    code: str
+    reason: str
+    body: bytes
+    content_type: str
+
+
+@dataclass(slots=True)
+class Part:
+    """Records that are kept under one receipt."""
+
+    receipt: UUID
+    #: How many the submission brought, dead ones included.
+    records: int
+    rows: bytes
+    dead: list[DeadRecord] = field(default_factory=list)
+    #: How many of the dead are published already, so that another attempt at the batch does not repeat them.
+    announced: int = 0
+
+    @property
+    def dead_records(self) -> int:
+        return self.records if any(one.index is None for one in self.dead) else len(self.dead)
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One message in hand. Its first part is kept under the message's own receipt, even when it is empty."""
+
+    tag: int
+    minute: int
+    parts: list[Part]
+    #: Published by somebody else than the API, so nobody has counted it as accepted.
+    foreign: bool = False
+    #: A JSON body that waits for its devices' keys.
+    submission: Submission | None = None
+    body: bytes = b""
+
+    @property
+    def records(self) -> int:
+        return sum(part.records for part in self.parts)
+
+    def resolve(self, keys: Mapping[UUID, int]) -> None:
+        """Encode a JSON body, now that its devices' keys are known."""
+        assert self.submission is not None
+        encoded = self.submission.encode(keys)
+        own = self.parts[0]
+        own.rows, own.records = encoded.rows, encoded.records + len(encoded.rejected)
+        own.dead = [
+            DeadRecord(one.index, one.code, EXPLANATIONS.get(one.code, one.code), self.body, JSON)
+            for one in encoded.rejected
+        ]
+        self.submission = None
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads messages of one stream."""
+
+    stream: Stream
+    earliest: datetime
+    ahead: timedelta
+
+    def read(self, message: Message) -> Delivery:
+        """Read one message; whatever is wrong with it becomes a dead record, never an error."""
+        properties = message.header.properties
+        tag = message.delivery_tag
+        assert tag is not None
+        receipt = foreign_receipt(properties.message_id) if properties.message_id else new_receipt()
+        try:
+            if properties.content_type == COPY:
+                return self._ours(tag, receipt, message)
+            return self._foreign(tag, receipt, message)
+        except InvalidRecord as error:
+            dead = DeadRecord(None, error.code, str(error), message.body, properties.content_type or "")
+            return Delivery(tag, int(time.time()) // 60, [Part(receipt, 1, b"", [dead])], foreign=True)
+
+    def _ours(self, tag: int, receipt: UUID, message: Message) -> Delivery:
+        properties = message.header.properties
+        headers = properties.headers or {}
+        if properties.message_type != self.stream.message_type:
+            raise InvalidRecord("unknown_version", None, f"the message is not {self.stream.message_type}")
+        try:
+            records, minute, keyed = int(headers[RECORDS]), int(headers[MINUTE]), bytes(headers.get(KEYED, b""))  # type: ignore[arg-type]
+            found = segments(receipt, records, len(message.body), keyed, self.stream.record_bytes)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidRecord("malformed", None, "the headers do not fit the body") from error
+        parts = [Part(one.receipt, one.records, message.body[one.start : one.end]) for one in found]
+        return Delivery(tag, minute, parts)
+
+    def _foreign(self, tag: int, receipt: UUID, message: Message) -> Delivery:
+        if message.header.properties.message_id is None:
+            raise InvalidRecord("missing_id", None, "a message needs a message_id, or it could be stored twice")
+        now = microseconds(datetime.now(UTC))
+        bounds = TimeBounds(microseconds(self.earliest), now + self.ahead // timedelta(microseconds=1))
+        media_type = message.header.properties.content_type or JSON
+        submission = self.stream.decode(message.body, media_type, now, bounds)
+        minute = int(PG_EPOCH.timestamp() + now / 1_000_000) // 60
+        return Delivery(tag, minute, [Part(receipt, 0, b"")], foreign=True, submission=submission, body=message.body)

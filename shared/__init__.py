@@ -1,0 +1,1 @@
+"""What every process of Weir agrees on: settings, errors, streams, the database and the broker."""

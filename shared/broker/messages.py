@@ -1,0 +1,123 @@
+"""
+The wire format: a group of submissions of one stream as one AMQP message.
+
+The body is records as binary COPY tuples, back to back. Records sent without a key come first and are kept under
+the message's own id. Each keyed submission follows under its own receipt; the header `keyed` lists them, packed as
+receipt (16 bytes), records and body bytes (unsigned 32-bit, big-endian) in the order of the body.
+"""
+
+import os
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from pamqp.commands import Basic
+
+from shared.streams.stream import COPY, Stream
+
+_KEYED = struct.Struct(">16sII")
+
+RECORDS, KEYED, MINUTE = "records", "keyed", "minute"
+PERSISTENT = 2
+
+
+def new_receipt() -> UUID:
+    """Make a UUIDv7 (RFC 9562): ordered by time, so that the receipts' index grows at its end."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = int.from_bytes(milliseconds.to_bytes(6, "big") + os.urandom(10), "big")
+    return UUID(int=value & ~(0xF000 << 64) & ~(0xC000 << 48) | (0x7000 << 64) | (0x8000 << 48))
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Part of a body that is kept under one receipt."""
+
+    receipt: UUID
+    records: int
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class Group:
+    """Submissions that share one message and one confirm."""
+
+    stream: Stream
+    #: When it was opened, by the event loop's clock, in seconds.
+    opened: float
+    receipt: UUID = field(default_factory=new_receipt)
+    minute: int = field(default_factory=lambda: int(time.time()) // 60)
+    records: int = 0
+    size: int = 0
+    rows: list[bytes] = field(default_factory=list)
+    keyed: list[tuple[UUID, int, bytes]] = field(default_factory=list)
+
+    def add(self, rows: bytes, records: int, receipt: UUID | None = None) -> UUID:
+        """Take a submission in; the answer is the receipt it will be kept under."""
+        self.records += records
+        self.size += len(rows)
+        if receipt is None:
+            self.rows.append(rows)
+            return self.receipt
+        self.keyed.append((receipt, records, rows))
+        return receipt
+
+    def body(self) -> bytes:
+        return b"".join([*self.rows, *(rows for _, _, rows in self.keyed)])
+
+    def properties(self) -> Basic.Properties:
+        headers: dict[str, Any] = {RECORDS: self.records, MINUTE: self.minute}
+        if self.keyed:
+            headers[KEYED] = bytearray(
+                b"".join(_KEYED.pack(receipt.bytes, records, len(rows)) for receipt, records, rows in self.keyed)
+            )
+        return Basic.Properties(
+            message_id=str(self.receipt),
+            message_type=self.stream.message_type,
+            content_type=COPY,
+            delivery_mode=PERSISTENT,
+            headers=headers,
+        )
+
+
+def segments(receipt: UUID, records: int, size: int, keyed: bytes, record_bytes: int) -> list[Segment]:
+    """
+    Say which part of a body belongs to which receipt; the message's own comes first, even when it is empty.
+
+    Raises:
+        ValueError: the header does not fit the body.
+    """
+    if size != records * record_bytes:
+        raise ValueError("the body is not as long as its records")
+    parts = [(UUID(bytes=key), count, length) for key, count, length in _unpack(keyed)]
+    start = size - sum(length for _, _, length in parts)
+    own = records - sum(count for _, count, _ in parts)
+    if start < 0 or own < 0:
+        raise ValueError("the keyed submissions are larger than the message")
+    found = [Segment(receipt, own, 0, start)]
+    for key, count, length in parts:
+        found.append(Segment(key, count, start, start + length))
+        start += length
+    return found
+
+
+def _unpack(keyed: bytes) -> Iterator[tuple[bytes, int, int]]:
+    if len(keyed) % _KEYED.size:
+        raise ValueError("the header of keyed submissions is cut")
+    return _KEYED.iter_unpack(keyed)
+
+
+def keyed_receipt(stream: Stream, scope: str, key: str) -> UUID:
+    """Derive the receipt of a submission from who sends it and its Idempotency-Key: a retry gets the same one."""
+    return uuid5(NAMESPACE_URL, f"weir:{stream.name}:{scope}:{key}")
+
+
+def foreign_receipt(message_id: str) -> UUID:
+    """Give another producer's message id the form of a receipt."""
+    try:
+        return UUID(message_id)
+    except ValueError:
+        return uuid5(NAMESPACE_URL, f"weir:message:{message_id}")

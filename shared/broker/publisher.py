@@ -1,0 +1,149 @@
+"""Group commit: submissions that wait for the broker at the same time share one message and one confirm."""
+
+import asyncio
+from collections.abc import Callable
+from copy import copy
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+from pamqp.commands import Basic
+
+from shared.broker.connection import DRIVER_ERRORS, BrokerConnection, Channel, translate
+from shared.broker.messages import Group
+from shared.errors import BrokerUnavailable, PublishRefused, WeirError
+from shared.streams.stream import DEAD_EXCHANGE, EXCHANGE, Stream
+
+log = structlog.get_logger()
+
+#: Wait before the same message is given to the broker again after its connection was lost.
+RETRY_SECONDS = 0.05
+
+
+async def publish(channel: Channel, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties) -> None:
+    """
+    Give one message to the broker and wait for its confirm. The caller sets the deadline.
+
+    Raises:
+        PublishRefused: the queue is full; the message is certainly not kept.
+        Misconfigured: no queue takes it.
+        BrokerUnavailable: no confirm came; whether it is kept is unknown.
+    """
+    try:
+        await channel.basic_publish(
+            body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=True, wait=False
+        )
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise BrokerUnavailable("the channel was closed") from None  # aiormq cancels what a closed channel leaves
+    except DRIVER_ERRORS as error:
+        raise translate(error) from error
+
+
+async def publish_dead(channel: Channel, stream: Stream, body: bytes, properties: Basic.Properties) -> None:
+    """Give one dead letter to the broker and wait for its confirm. Raises as `publish` does."""
+    await publish(channel, DEAD_EXCHANGE, stream.name, body, properties)
+
+
+class Publisher:
+    """
+    Publishes submissions of one stream.
+
+    There is no timer: while one message waits for its confirm, the next group gathers. A lone submission leaves at
+    once; under load a group is as large as what came in during one round trip.
+
+    A group has `deadline` from its first submission to its confirm. In that time a lost connection is waited for and
+    the group published again under the same receipt, which is why that is safe.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        connection: BrokerConnection,
+        *,
+        deadline: timedelta,
+        message_limit: int,
+        waiting_limit: int,
+        on_confirm: Callable[[Group], None],
+    ) -> None:
+        self.stream = stream
+        self.waiting = 0
+        self._connection = connection
+        self._deadline = deadline.total_seconds()
+        self._message_limit = message_limit
+        self._waiting_limit = waiting_limit
+        self._on_confirm = on_confirm
+        self._groups: list[tuple[Group, list[asyncio.Future[None]]]] = []
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def submit(self, rows: bytes, records: int, receipt: UUID | None = None) -> UUID:
+        """
+        Return the receipt once the broker has confirmed the message that carries these rows.
+
+        Raises:
+            PublishRefused: too much waits here already, or the queue is full.
+            Unavailable, Misconfigured: as `publish`.
+        """
+        if self.waiting + records > self._waiting_limit:
+            raise PublishRefused("too many submissions wait for the broker already")
+        group, confirmed = self._gathering(records)
+        kept_under = group.add(rows, records, receipt)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        confirmed.append(future)
+        self.waiting += records
+        self._wake.set()
+        await future
+        return kept_under
+
+    async def run(self) -> None:
+        """Publish group after group, until cancelled."""
+        while True:
+            while not self._groups:
+                self._wake.clear()
+                self._idle.set()
+                await self._wake.wait()
+            self._idle.clear()
+            group, confirmed = self._groups.pop(0)
+            fault: WeirError | None = None
+            try:
+                await self._publish(group)
+            except WeirError as error:
+                fault = error
+            else:
+                self._on_confirm(group)
+            self.waiting -= group.records
+            for future in confirmed:
+                if future.done():  # its request has gone
+                    continue
+                if fault is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(copy(fault))  # one each: a raised exception gathers its traceback
+
+    async def drain(self) -> None:
+        """Wait until nothing waits here. Every group has a deadline, so this ends."""
+        await self._idle.wait()
+
+    def _gathering(self, records: int) -> tuple[Group, list[asyncio.Future[None]]]:
+        """Give the group that is being gathered, or start one when the last has no room."""
+        if not self._groups or self._groups[-1][0].records + records > self._message_limit:
+            self._groups.append((Group(self.stream, asyncio.get_running_loop().time()), []))
+        return self._groups[-1]
+
+    async def _publish(self, group: Group) -> None:
+        body, properties = group.body(), group.properties()
+        try:
+            async with asyncio.timeout_at(group.opened + self._deadline):
+                while True:
+                    channel = await self._connection.channel()
+                    try:
+                        return await publish(channel, EXCHANGE, self.stream.name, body, properties)
+                    except BrokerUnavailable:
+                        log.warning("publishing again", stream=self.stream.name, receipt=str(group.receipt))
+                        await asyncio.sleep(RETRY_SECONDS)
+        except TimeoutError as error:
+            raise self._connection.fault or BrokerUnavailable("the broker did not confirm in time") from error

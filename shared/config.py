@@ -1,0 +1,132 @@
+"""Settings: everything that may differ from one installation to the next, read from WEIR_* variables."""
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import Misconfigured
+
+PREFIX = "WEIR_"
+
+
+def _with_psycopg2(url: str) -> str:
+    """Name the driver: SQLAlchemy 2.1 takes a bare `postgresql://` for psycopg 3."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in {"postgres", "postgresql", "postgresql+psycopg2"}:
+        raise ValueError("must look like postgresql://user:password@host:port/database")
+    return f"postgresql+psycopg2://{rest}"
+
+
+def _amqp(url: str) -> str:
+    if not url.startswith(("amqp://", "amqps://")):
+        raise ValueError("must look like amqp://user:password@host:port/vhost")
+    return url
+
+
+def _seconds(value: object) -> object:
+    """A bare number is seconds; pydantic itself takes only the long forms from a variable."""
+    try:
+        return timedelta(seconds=float(value)) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+Bytes = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+Span = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0))]
+
+
+class Settings(BaseSettings):
+    """One field per WEIR_ variable. Durations are ISO 8601 (`PT5S`) or seconds; sizes are bytes."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
+
+    #: Where the rows live.
+    database_url: Annotated[str, AfterValidator(_with_psycopg2)] = "postgresql+psycopg2://weir:weir@127.0.0.1:5432/weir"
+    #: Where messages wait. One virtual host belongs to one Weir.
+    amqp_url: Annotated[str, AfterValidator(_amqp)] = "amqp://weir:weir@127.0.0.1:5672/weir"
+    #: The broker's management API, for operators; empty where there is none.
+    management_url: str = ""
+
+    #: Address and port the API listens on.
+    api_host: str = "127.0.0.1"
+    api_port: Annotated[int, Field(gt=0, lt=65536)] = 8000
+
+    #: A reading older than this is refused: a clock that was never set says 1970.
+    earliest_timestamp: datetime = datetime(1990, 1, 1, tzinfo=UTC)
+    #: A reading further ahead than this is refused. Partitions are made further ahead still.
+    timestamp_ahead: Span = timedelta(days=1)
+    #: Largest body of a request, as sent and once unpacked; over it the answer is 413.
+    body_limit_bytes: Bytes = 4 * 1024 * 1024
+    #: Most records one submission may bring.
+    submission_limit: Count = 10_000
+
+    #: From submission to confirm, reconnects included; then 503 and the outcome is unknown.
+    publish_deadline: Span = timedelta(seconds=5)
+    #: Records that may wait in the API for a confirm; over it the answer is 503 at once.
+    waiting_limit: Count = 200_000
+    #: Most records that share one message, so that a delivery stays small beside the consumer's memory.
+    message_limit: Count = 10_000
+    #: Longest silence on a broker connection before it counts as dead is three times this.
+    heartbeat: Span = timedelta(seconds=10)
+
+    #: A device's key is remembered this long; so is an id that is not known.
+    device_memory: Span = timedelta(minutes=10)
+    unknown_device_memory: Span = timedelta(seconds=5)
+    #: Most devices remembered, known and unknown together.
+    device_memory_limit: Count = 200_000
+
+    #: A batch is full with this many records, due when its first has waited this long.
+    batch_limit: Count = 20_000
+    batch_wait: Span = timedelta(milliseconds=20)
+    #: Messages the broker hands out ahead of their acks.
+    prefetch: Annotated[int, Field(gt=0, lt=65536)] = 400
+    #: One transaction of the consumer, measured on our side: a frozen server answers nothing.
+    write_deadline: Span = timedelta(seconds=60)
+    #: How long a drain may take before what is left is returned to the broker.
+    drain_deadline: Span = timedelta(seconds=20)
+
+    #: Any other statement, on the server's side.
+    statement_deadline: Span = timedelta(seconds=30)
+    #: Connections the API keeps to the database.
+    pool_size: Count = 10
+
+    #: Days of partitions that exist ahead of today.
+    partitions_ahead: Count = 7
+
+    #: Longest a request may wait for a job with `wait=`.
+    job_wait_limit: Span = timedelta(seconds=30)
+    #: A job nobody has taken up for this long is sent again.
+    job_resend_after: Span = timedelta(seconds=60)
+    #: A job that a worker holds longer than this is stopped, and ends as FAILURE.
+    job_deadline: Span = timedelta(minutes=10)
+    #: An answer is kept this long; after that its id answers 410.
+    job_retention: Span = timedelta(days=1)
+
+    #: debug, info, warning or error.
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+    #: One JSON object per line for machines; otherwise lines for people.
+    log_json: bool = False
+
+
+def load(environment: Mapping[str, str] = os.environ) -> Settings:
+    """
+    Read the settings, or say in one line which variable makes no sense.
+
+    Raises:
+        Misconfigured: a WEIR_ variable is unknown or its value is not valid.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in environment if name.startswith(PREFIX) and name.upper() not in known)
+    if unknown:
+        raise Misconfigured(f"unknown setting {unknown[0]}; docs/configuration.md lists them all")
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = PREFIX + str(first["loc"][0]).upper()
+        raise Misconfigured(f"{name}: {first['msg']}") from error

@@ -1,0 +1,126 @@
+"""The database: how to connect, the tables, and what its errors mean."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg2
+from sqlalchemy import JSON, Engine, create_engine, func
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from shared.errors import DatabaseUnavailable, InvalidRecord, Misconfigured, WeirError
+
+#: Ends waiting for a server that has gone without saying so. A frozen one still answers TCP: only a deadline of
+#: our own helps there.
+KEEPALIVE: dict[str, int] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
+#: SQLSTATE prefixes and what they mean; the longest prefix wins, what is not listed needs a person.
+#: https://www.postgresql.org/docs/18/errcodes-appendix.html
+_MEANING: dict[str, type[WeirError]] = {
+    "08": DatabaseUnavailable,  # connection
+    "25006": DatabaseUnavailable,  # read-only: a standby, or a disk being rescued
+    "40": DatabaseUnavailable,  # serialization failure, deadlock
+    "53": DatabaseUnavailable,  # disk full, out of memory, too many connections
+    "55P03": DatabaseUnavailable,  # lock not available
+    "57": DatabaseUnavailable,  # shutdown, cancelled by a time-out
+    "58": DatabaseUnavailable,  # the server's own I/O
+    "22": InvalidRecord,  # a value that does not fit
+    "23": InvalidRecord,  # a constraint
+}
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class User(Base):
+    __tablename__ = "users"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    email: Mapped[str]
+
+
+class Device(Base):
+    """A device is known outside by its UUID, and inside by a key a quarter as long: it stands in every row."""
+
+    __tablename__ = "devices"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    key: Mapped[int] = mapped_column(server_default="")
+    user_id: Mapped[int]
+    name: Mapped[str | None]
+
+
+class Job(Base):
+    """An asked-for calculation. This row is the truth; the message to the worker is only a nudge."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    parameters: Mapped[dict[str, Any]] = mapped_column(JSON)
+    status: Mapped[str] = mapped_column(server_default="queued")
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    sent_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    error: Mapped[str | None]
+
+
+def connect(url: str, *, pool_size: int, statement_deadline: timedelta) -> Engine:
+    """Make an engine: bounded, no wait without an end. It connects when it is first used."""
+    milliseconds = int(statement_deadline.total_seconds() * 1000)
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=5,
+        pool_pre_ping=True,
+        connect_args={
+            **KEEPALIVE,
+            "options": f"-c statement_timeout={milliseconds} -c timezone=UTC",
+            "application_name": "weir",
+        },
+    )
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's errors into ours, whichever way they come."""
+    try:
+        yield
+    except PoolTimeout as error:
+        raise DatabaseUnavailable("every connection to the database is in use") from error
+    except DBAPIError as error:
+        raise meaning(error.orig) from error
+    except psycopg2.Error as error:
+        raise meaning(error) from error
+
+
+def meaning(error: BaseException | None) -> WeirError:
+    """Say what a database error means for us: come again, no retry will help, or call a person."""
+    state = sqlstate(error)
+    if state is None:  # the connection itself: refused, reset, or gone in the middle
+        return DatabaseUnavailable("the database cannot be reached")
+    kind = _MEANING.get(state) or _MEANING.get(state[:2]) or Misconfigured
+    text = str(getattr(getattr(error, "diag", None), "message_primary", None) or "database error")
+    if kind is InvalidRecord:
+        return InvalidRecord(state, getattr(getattr(error, "diag", None), "column_name", None), text)
+    return kind(f"{text} (SQLSTATE {state})")
+
+
+def sqlstate(error: BaseException | None) -> str | None:
+    """The five characters PostgreSQL gives an error, or None when it did not come from the server."""
+    return getattr(error, "pgcode", None)

@@ -1,0 +1,67 @@
+"""
+The errors of Weir, as one tree.
+
+    WeirError
+    ├── Unavailable            503 and Retry-After
+    │   ├── BrokerUnavailable
+    │   └── DatabaseUnavailable
+    ├── PublishRefused         503 and Retry-After
+    ├── Misconfigured          stop consuming, not ready
+    ├── InvalidRecord          422 or dead letter
+    ├── NotFound               404
+    ├── Expired                410
+    └── Conflict               400 or 409
+
+Drivers' errors become these once, where the driver is called.
+"""
+
+
+class WeirError(Exception):
+    """Something Weir can name. Its text is for people and never repeats the input."""
+
+
+class Unavailable(WeirError):
+    """It will be back: wait, or ask the sender to come again."""
+
+
+class BrokerUnavailable(Unavailable):
+    """The broker did not answer in time. Whether it has the message is unknown."""
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database cannot be reached, or cannot do this now."""
+
+
+class PublishRefused(WeirError):
+    """The broker would not take the message, or too much is waiting already: it is certainly not kept."""
+
+
+class Misconfigured(WeirError):
+    """Only a person can help: a table is missing, a password is wrong, a queue is not as designed."""
+
+
+class InvalidRecord(WeirError):
+    """
+    No retry will help: the record breaks the schema or a rule of the table.
+
+    Attributes:
+        code: stable word for the reason, such as `out_of_range`.
+        field: the offending field, or None when it is the record as a whole.
+    """
+
+    def __init__(self, code: str, field: str | None, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.field = field
+
+
+class NotFound(WeirError):
+    """There is no such thing."""
+
+
+class Expired(WeirError):
+    """There was such a thing, and it was kept as long as promised."""
+
+
+class Conflict(WeirError):
+    """It contradicts something that is there already."""

@@ -1,0 +1,17 @@
+"""The schema and its history. `python -m shared.migrations` brings a database up to date."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+
+from shared.database import translated
+
+
+def upgrade(database_url: str) -> None:
+    """Bring the schema to the newest revision; twice is as good as once. Raises WeirError."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.attributes["database_url"] = database_url
+    with translated():
+        command.upgrade(config, "head")

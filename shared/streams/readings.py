@@ -1,0 +1,217 @@
+"""The stream of readings: one (x, y, z) of a device at a time."""
+
+import struct
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import InvalidRecord
+from shared.streams.decoding import EXPLANATIONS, NDJSON, Decoded, Decoder, Rejected, invalid, lenient
+from shared.streams.stream import Encoded, Stream, Submission, TimeBounds
+
+PG_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+
+Timestamp = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class Reading(msgspec.Struct, forbid_unknown_fields=True):
+    """What a device sends. Without a timestamp it counts as taken when it was accepted."""
+
+    x: float
+    y: float
+    z: float
+    timestamp: Timestamp | None = None
+
+
+class DeviceReading(Reading, forbid_unknown_fields=True, kw_only=True):
+    """What a gateway sends: a reading that names its device."""
+
+    device_id: UUID
+
+
+class Columns(msgspec.Struct, forbid_unknown_fields=True):
+    """Many readings of one device, column by column."""
+
+    x: list[float]
+    y: list[float]
+    z: list[float]
+    timestamp: list[Timestamp | None] | None = None
+
+
+class DeviceColumns(Columns, forbid_unknown_fields=True, kw_only=True):
+    """Many readings of several devices, column by column."""
+
+    device_id: list[UUID]
+
+
+#: One row as a binary COPY tuple: five fields, each after its length in bytes.
+_TUPLE = struct.Struct(">h ii iq id id id")
+_TUPLES = np.dtype(
+    [
+        ("fields", ">i2"),
+        ("key_bytes", ">i4"), ("key", ">i4"),
+        ("time_bytes", ">i4"), ("time", ">i8"),
+        ("x_bytes", ">i4"), ("x", ">f8"),
+        ("y_bytes", ">i4"), ("y", ">f8"),
+        ("z_bytes", ">i4"), ("z", ">f8"),
+    ]
+)  # fmt: skip
+
+_reading = Decoder(Reading)
+_device_reading = Decoder(DeviceReading)
+_columns = msgspec.json.Decoder(Columns)
+_device_columns = msgspec.json.Decoder(DeviceColumns)
+
+
+def microseconds(moment: datetime) -> int:
+    """Microseconds since 2000-01-01 UTC, which is how PostgreSQL stores a timestamptz."""
+    since = moment - PG_EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def encode_one(body: bytes, key: int, now: int, bounds: TimeBounds) -> bytes:
+    """
+    Encode one reading of the device `key`, taken `now` (microseconds) unless it says otherwise.
+
+    Raises:
+        InvalidRecord: it breaks the schema or its timestamp is implausible.
+    """
+    reading = _reading.one(body)
+    moment = now
+    if reading.timestamp is not None:
+        moment = microseconds(reading.timestamp)
+        if moment < bounds.earliest:
+            raise _rejection("timestamp_too_old", "timestamp")
+        if moment > bounds.latest:
+            raise _rejection("timestamp_too_far_ahead", "timestamp")
+    return _TUPLE.pack(5, 4, key, 8, moment, 8, reading.x, 8, reading.y, 8, reading.z)
+
+
+def decode_of_device(body: bytes, media_type: str, now: int, bounds: TimeBounds, key: int) -> Encoded:
+    """Encode a batch of one device's readings. Raises InvalidRecord when it is no batch at all."""
+    columns, indices, rejected = _decode(body, media_type, _reading, _columns)
+    return _encode(columns, indices, rejected, [key] * len(columns.x), now, bounds)
+
+
+def decode(body: bytes, media_type: str, now: int, bounds: TimeBounds) -> Submission:
+    """Decode a batch in which each reading names its device. Raises InvalidRecord when it is no batch at all."""
+    columns, indices, rejected = _decode(body, media_type, _device_reading, _device_columns)
+    device_ids: list[UUID] = columns.device_id  # type: ignore[attr-defined]
+
+    def encode(keys: Mapping[UUID, int]) -> Encoded:
+        return _encode(columns, indices, rejected, [keys.get(device_id, 0) for device_id in device_ids], now, bounds)
+
+    return Submission(frozenset(device_ids), encode)
+
+
+def _decode(
+    body: bytes, media_type: str, decoder: Decoder[Any], columns_decoder: msgspec.json.Decoder[Any]
+) -> tuple[Columns, Sequence[int], list[Rejected]]:
+    """Bring every format into columns, with the place of each row in the submission."""
+    if media_type == NDJSON:
+        decoded = decoder.lines(body)
+    elif body.lstrip()[:1] == b"{":
+        try:
+            columns = columns_decoder.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            decoded = decoder.each(_rows(lenient(body), error))
+        else:
+            _same_length(msgspec.structs.asdict(columns))
+            return columns, range(len(columns.x)), []
+    else:
+        decoded = decoder.array(body)
+    return _to_columns(decoded), decoded.indices, decoded.rejected
+
+
+def _rows(columns: Any, error: Exception) -> list[dict[str, object]]:
+    """Turn columns with something wrong in them into rows, so that the wrong one can be found."""
+    if not isinstance(columns, dict):
+        raise InvalidRecord("not_an_object", None, EXPLANATIONS["not_an_object"])
+    present = {name: values for name, values in columns.items() if values is not None}
+    if not present or not all(isinstance(values, list) for values in present.values()):
+        if isinstance(error, msgspec.ValidationError):
+            raise invalid(error) from error
+        raise _rejection("not_an_array", next(iter(present), None))
+    _same_length(present)
+    return [dict(zip(present, row, strict=True)) for row in zip(*present.values(), strict=True)]
+
+
+def _same_length(columns: Mapping[str, Sequence[object] | None]) -> None:
+    first = None
+    for name, values in columns.items():
+        if values is None:
+            continue
+        first = len(values) if first is None else first
+        if len(values) != first:
+            raise _rejection("unequal_columns", name)
+
+
+def _to_columns(decoded: Decoded[Any]) -> Columns:
+    records = decoded.records
+    columns: dict[str, Any] = {
+        name: [getattr(record, name) for record in records] for name in ("x", "y", "z", "timestamp")
+    }
+    if records and isinstance(records[0], DeviceReading):
+        return DeviceColumns(**columns, device_id=[record.device_id for record in records])
+    return DeviceColumns(**columns, device_id=[])
+
+
+def _encode(
+    columns: Columns,
+    indices: Sequence[int],
+    rejected: list[Rejected],
+    keys: Sequence[int],
+    now: int,
+    bounds: TimeBounds,
+) -> Encoded:
+    """Pack the rows whose device is known (its key is not 0) and whose time is plausible."""
+    rows = np.empty(len(columns.x), _TUPLES)
+    rows["fields"] = 5
+    rows["key_bytes"] = 4
+    for name in ("time", "x", "y", "z"):
+        rows[f"{name}_bytes"] = 8
+    rows["key"] = keys
+    rows["time"] = _times(columns.timestamp, now, len(rows))
+    rows["x"], rows["y"], rows["z"] = columns.x, columns.y, columns.z
+
+    faults = (
+        (rows["key"] == 0, "unknown_device", "device_id"),
+        (rows["time"] < bounds.earliest, "timestamp_too_old", "timestamp"),
+        (rows["time"] > bounds.latest, "timestamp_too_far_ahead", "timestamp"),
+    )
+    good: NDArray[np.bool_] = ~np.logical_or.reduce([fault for fault, _, _ in faults])
+    if good.all():
+        return Encoded(rows.tobytes(), len(rows), rejected)
+    seen: set[int] = set()
+    for fault, code, field in faults:
+        for row in np.flatnonzero(fault).tolist():
+            if row not in seen:
+                seen.add(row)
+                rejected.append(Rejected(indices[row], code, field))
+    rejected.sort(key=lambda one: one.index)
+    return Encoded(rows[good].tobytes(), int(good.sum()), rejected)
+
+
+def _times(timestamps: Sequence[datetime | None] | None, now: int, count: int) -> Sequence[int]:
+    if timestamps is None:
+        return [now] * count
+    return [now if moment is None else microseconds(moment) for moment in timestamps]
+
+
+def _rejection(code: str, field: str | None) -> InvalidRecord:
+    return InvalidRecord(code, field, EXPLANATIONS[code])
+
+
+READINGS = Stream(
+    name="readings",
+    table="readings",
+    columns=("device_key", "time", "x", "y", "z"),
+    record_bytes=_TUPLE.size,
+    version=1,
+    decode=decode,
+)
