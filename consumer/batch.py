@@ -5,8 +5,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from consumer.deliveries import Delivery, Message, Reader
-from shared.broker.connection import Channel
+from consumer.deliveries import Delivery, Reader
+from shared.broker.connection import Channel, Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,7 @@ class Intake:
         self.arrived.set()
 
     async def gather(self, reader: Reader, limit: int, wait: timedelta) -> Batch | None:
-        """
-        Return the next batch once it is full or due, or None when the channel delivers no more.
+        """Return the next batch once it is full or due, or None when the channel delivers no more.
 
         Full: `limit` records or more. Due: its first message has been here for `wait`.
         """

@@ -23,8 +23,7 @@ FIRST_WAIT, LONGEST_WAIT = 0.1, 10.0
 
 
 class StreamConsumer:
-    """
-    Writes what the broker delivers, each record once, and acks only what is committed.
+    """Writes what the broker delivers, each record once, and acks only what is committed.
 
     Nothing but a record's own fault makes it a dead letter: everything else is waited for, with the batch in hand.
     """

@@ -25,8 +25,7 @@ class DeadLetters:
         self._deadline = deadline.total_seconds()
 
     async def publish(self, parts: Iterable[Part]) -> int:
-        """
-        Publish the dead records of these parts and wait for each confirm; return how many.
+        """Publish the dead records of these parts and wait for each confirm; return how many.
 
         A letter's id follows from receipt and index, so one published twice can be told.
 

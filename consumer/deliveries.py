@@ -6,15 +6,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-import aiormq.abc
-
+from shared.broker.connection import Message
 from shared.broker.messages import KEYED, MINUTE, RECORDS, foreign_receipt, new_receipt, segments
 from shared.errors import InvalidRecord
 from shared.streams.decoding import EXPLANATIONS
 from shared.streams.readings import PG_EPOCH, microseconds
 from shared.streams.stream import COPY, JSON, Stream, Submission, TimeBounds
-
-Message = aiormq.abc.DeliveredMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +53,6 @@ class Delivery:
     foreign: bool = False
     #: A JSON body that waits for its devices' keys.
     submission: Submission | None = None
-    body: bytes = b""
 
     @property
     def records(self) -> int:
@@ -64,15 +60,15 @@ class Delivery:
 
     def resolve(self, keys: Mapping[UUID, int]) -> None:
         """Encode a JSON body, now that its devices' keys are known."""
-        assert self.submission is not None
-        encoded = self.submission.encode(keys)
+        submission, self.submission = self.submission, None
+        assert submission is not None
+        encoded = submission.encode(keys)
         own = self.parts[0]
         own.rows, own.records = encoded.rows, encoded.records + len(encoded.rejected)
         own.dead = [
-            DeadRecord(one.index, one.code, EXPLANATIONS.get(one.code, one.code), self.body, JSON)
+            DeadRecord(one.index, one.code, EXPLANATIONS.get(one.code, one.code), submission.item(one.index), JSON)
             for one in encoded.rejected
         ]
-        self.submission = None
 
 
 @dataclass(frozen=True)
@@ -118,4 +114,4 @@ class Reader:
         media_type = message.header.properties.content_type or JSON
         submission = self.stream.decode(message.body, media_type, now, bounds)
         minute = int(PG_EPOCH.timestamp() + now / 1_000_000) // 60
-        return Delivery(tag, minute, [Part(receipt, 0, b"")], foreign=True, submission=submission, body=message.body)
+        return Delivery(tag, minute, [Part(receipt, 0, b"")], foreign=True, submission=submission)

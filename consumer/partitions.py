@@ -21,8 +21,7 @@ RETRY = timedelta(seconds=5)
 
 
 def ensure(engine: Engine, streams: Iterable[Stream], ahead: int) -> list[str]:
-    """
-    Make the partitions from yesterday to `ahead` days from now that are missing; return their names.
+    """Make the partitions from yesterday to `ahead` days from now that are missing; return their names.
 
     Raises:
         WeirError: none of those that were missing is there for certain; call it again.

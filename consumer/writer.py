@@ -18,7 +18,7 @@ import psycopg2.extensions
 
 from consumer.deliveries import DeadRecord, Delivery, Part
 from shared.database import KEEPALIVE, meaning, translated
-from shared.errors import DatabaseUnavailable, InvalidRecord
+from shared.errors import DatabaseUnavailable, InvalidRecord, Unavailable
 from shared.ledger import ADD
 from shared.streams.stream import COPY, COPY_HEADER, COPY_TRAILER, Stream, split_rows
 
@@ -36,8 +36,7 @@ _RECEIPTS = """
 
 
 class Writer:
-    """
-    Writes one stream's batches on a connection and a thread of its own.
+    """Writes one stream's batches on a connection and a thread of its own.
 
     Every call ends within `deadline`: a frozen server never answers, so the thread that waits for it is left behind
     and its socket shut. The outcome is then unknown, and writing the same batch again is safe.
@@ -52,8 +51,7 @@ class Writer:
         self._copy = f"COPY {stream.table} ({', '.join(stream.columns)}) FROM STDIN (FORMAT binary)"
 
     async def write(self, batch: Sequence[Delivery]) -> Counter[str]:
-        """
-        Write a batch, all of it or nothing; return how many records were stored, duplicate and dead.
+        """Write a batch, all of it or nothing; return how many records were stored, duplicate and dead.
 
         Raises:
             InvalidRecord: a record does not fit; `find_dead` tells which.
@@ -62,8 +60,7 @@ class Writer:
         return await self._run(lambda connection: self._write(connection, batch))
 
     async def find_dead(self, batch: Sequence[Delivery]) -> list[Part]:
-        """
-        Find the records that cannot be written, by halving, and take them out of their parts' rows.
+        """Find the records that cannot be written, by halving, and take them out of their parts' rows.
 
         Returns the parts that changed. Nothing stays written. Raises Unavailable or Misconfigured.
         """
@@ -96,10 +93,11 @@ class Writer:
                     connection = self._connection = self._connect()
                 with connection:
                     return work(connection)
-        except BaseException:
-            # Whatever went wrong, the next attempt starts on a connection that knows nothing of it.
-            if connection is not None and connection.closed:
-                self._connection = None
+        except Unavailable:
+            # The next attempt starts on a connection that knows nothing of this one: a server that was a standby, or
+            # read-only, stays so for those who came before it changed.
+            if connection is not None:
+                connection.close()
             raise
 
     def _connect(self) -> psycopg2.extensions.connection:

@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     #: Longest a request may wait for a job with `wait=`.
     job_wait_limit: Span = timedelta(seconds=30)
     #: A job nobody has taken up for this long is sent again.
-    job_resend_after: Span = timedelta(seconds=60)
+    job_resend_after: Span = timedelta(seconds=20)
     #: A job that a worker holds longer than this is stopped, and ends as FAILURE.
     job_deadline: Span = timedelta(minutes=10)
     #: An answer is kept this long; after that its id answers 410.
@@ -114,8 +114,7 @@ class Settings(BaseSettings):
 
 
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
-    """
-    Read the settings, or say in one line which variable makes no sense.
+    """Read the settings, or say in one line which variable makes no sense.
 
     Raises:
         Misconfigured: a WEIR_ variable is unknown or its value is not valid.

@@ -88,6 +88,7 @@ def connect(url: str, *, pool_size: int, statement_deadline: timedelta) -> Engin
         max_overflow=0,
         pool_timeout=5,
         pool_pre_ping=True,
+        pool_recycle=60,  # a failover leaves old connections on what is now a standby
         connect_args={
             **KEEPALIVE,
             "options": f"-c statement_timeout={milliseconds} -c timezone=UTC",

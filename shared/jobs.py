@@ -20,6 +20,9 @@ log = structlog.get_logger()
 TASK = "weir.run_job"
 QUEUE = "weir.jobs"
 
+#: The pool may hand out a connection that broke while nobody used it, so one failure says little.
+_RETRY = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2}
+
 #: Times a job may be started before it counts as one that kills its worker.
 ATTEMPTS = 3
 
@@ -59,8 +62,7 @@ class Jobs:
         self._celery = celery
 
     def submit(self, kind: str, parameters: dict[str, Any]) -> Job:
-        """
-        Write the job down, then nudge a worker. Raises DatabaseUnavailable.
+        """Write the job down, then nudge a worker. Raises DatabaseUnavailable.
 
         A broker that is away does not lose the job: whoever asked can poll, and `resend` nudges again.
         """
@@ -86,7 +88,9 @@ class Jobs:
     def send(self, job_id: UUID) -> None:
         """Tell a worker, and wait until the broker has the message. Raises BrokerUnavailable."""
         try:
-            self._celery.send_task(TASK, args=[str(job_id)], retry=False, confirm_timeout=2, timeout=2)
+            self._celery.send_task(
+                TASK, args=[str(job_id)], retry=True, retry_policy=_RETRY, confirm_timeout=2, timeout=2
+            )
         except (OperationalError, KombuError, OSError) as error:
             raise BrokerUnavailable("the broker did not take the job") from error
 

@@ -13,8 +13,7 @@ log = structlog.get_logger()
 
 @asynccontextmanager
 async def in_background(*work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """
-    Run the coroutines beside the body, which are all meant to run for ever.
+    """Run the coroutines beside the body, which are all meant to run for ever.
 
     One that ends by itself is a fault: it is logged, and this process gets SIGTERM, so that it drains.
     """

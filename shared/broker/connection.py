@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import aiormq
+import aiormq.abc
 import structlog
 from aiormq.exceptions import AMQPError, DeliveryError, PublishError
 from yarl import URL
@@ -20,6 +21,7 @@ FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 CONNECT_DEADLINE = 5.0
 
 Channel = aiormq.Channel
+Message = aiormq.abc.DeliveredMessage
 
 
 def translate(error: BaseException) -> WeirError:
@@ -44,8 +46,7 @@ DRIVER_ERRORS = (AMQPError, RuntimeError, OSError, TimeoutError, EOFError)
 
 
 class BrokerConnection:
-    """
-    Keeps one connection with one channel open; `run` does the work and never returns by itself.
+    """Keeps one connection with one channel open; `run` does the work and never returns by itself.
 
     `on_channel` prepares each new channel: topology, prefetch, consuming. Publisher and consumer each have a
     connection of their own, because an alarm stops the broker from reading a connection that publishes.

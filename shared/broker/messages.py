@@ -1,5 +1,4 @@
-"""
-The wire format: a group of submissions of one stream as one AMQP message.
+"""The wire format: a group of submissions of one stream as one AMQP message.
 
 The body is records as binary COPY tuples, back to back. Records sent without a key come first and are kept under
 the message's own id. Each keyed submission follows under its own receipt; the header `keyed` lists them, packed as
@@ -84,8 +83,7 @@ class Group:
 
 
 def segments(receipt: UUID, records: int, size: int, keyed: bytes, record_bytes: int) -> list[Segment]:
-    """
-    Say which part of a body belongs to which receipt; the message's own comes first, even when it is empty.
+    """Say which part of a body belongs to which receipt; the message's own comes first, even when it is empty.
 
     Raises:
         ValueError: the header does not fit the body.

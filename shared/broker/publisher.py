@@ -21,8 +21,7 @@ RETRY_SECONDS = 0.05
 
 
 async def publish(channel: Channel, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties) -> None:
-    """
-    Give one message to the broker and wait for its confirm. The caller sets the deadline.
+    """Give one message to the broker and wait for its confirm. The caller sets the deadline.
 
     Raises:
         PublishRefused: the queue is full; the message is certainly not kept.
@@ -48,8 +47,7 @@ async def publish_dead(channel: Channel, stream: Stream, body: bytes, properties
 
 
 class Publisher:
-    """
-    Publishes submissions of one stream.
+    """Publishes submissions of one stream.
 
     There is no timer: while one message waits for its confirm, the next group gathers. A lone submission leaves at
     once; under load a group is as large as what came in during one round trip.
@@ -81,8 +79,7 @@ class Publisher:
         self._idle.set()
 
     async def submit(self, rows: bytes, records: int, receipt: UUID | None = None) -> UUID:
-        """
-        Return the receipt once the broker has confirmed the message that carries these rows.
+        """Return the receipt once the broker has confirmed the message that carries these rows.
 
         Raises:
             PublishRefused: too much waits here already, or the queue is full.

@@ -1,5 +1,4 @@
-"""
-What stands in the broker: two exchanges, and for each stream a queue and a queue for its dead letters.
+"""What stands in the broker: two exchanges, and for each stream a queue and a queue for its dead letters.
 
 Queues carry one argument, their type, because arguments can never be changed. Bounds, delivery limit and
 dead-lettering are policies, in deploy/rabbitmq/definitions.json.

@@ -1,36 +1,48 @@
 """From bytes to records: one JSON object, an array, lines or columns, each bad record told apart from its neighbours."""
 
-import json
-import math
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from shared.errors import InvalidRecord
+from shared.errors import InvalidRecord, TooLarge
 
 Record = TypeVar("Record", bound=msgspec.Struct)
+Value = TypeVar("Value")
 
 NDJSON = "application/x-ndjson"
 
 #: What msgspec says of a record, and the stable word we say instead: its texts may change with its version.
 _CODES = (
     ("missing required field", "missing"),
-    ("unknown field", "unknown_field"),
-    ("out of range", "out_of_range"),
+    ("out of range", "not_finite"),
     ("timezone component", "timestamp_without_offset"),
     ("datetime", "not_a_timestamp"),
     ("UUID", "not_a_uuid"),
+    ("Expected `uuid`", "not_a_uuid"),
     ("Expected `float`", "not_a_number"),
     ("Expected `array", "not_an_array"),
     ("Expected `object`", "not_an_object"),
 )
-_FIELD_AT_PATH = re.compile(r"at `\$(?:\[\.*\d*\])*\.(\w+)")
-_FIELD_IN_TEXT = re.compile(r"field `([A-Za-z_]\w{0,31})`", re.ASCII)
+_UNKNOWN_FIELD = "Object contains unknown field `"
+_FIELD_AT_PATH = re.compile(r"at `\$\.(\w+)")
+_FIELD_IN_TEXT = re.compile(r"field `(\w+)`")
 
-#: Stands where JSON would have NaN or Infinity: no schema accepts it, so its field is found like any other bad one.
-_NOT_FINITE = object()
+#: What msgspec raises for a body that is no JSON; a ValidationError, its subclass, means that it is, but no record.
+_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+_array = msgspec.json.Decoder(list[msgspec.Raw])
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+#: Up to the next word that JSON does not have, and that word. Texts are stepped over, also one that never ends, so
+#: that this takes linear time in a broken body; so does the next.
+_NOT_FINITE = re.compile(rb'((?:"(?:[^"\\]++|\\.)*+"?|[^"NI-]++|(?!-?Infinity|NaN).)*+)(-?Infinity|NaN|\Z)', re.DOTALL)
+#: Up to the next half of a surrogate pair, and that half.
+_HALF_PAIR = re.compile(
+    rb"((?:[^\\]++|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(?!\\u[dD][89a-fA-F]..)\\.?)*+)(\\u[dD][89a-fA-F]..|\Z)",
+    re.DOTALL,
+)
 
 
 class Rejected(msgspec.Struct, frozen=True, omit_defaults=False):
@@ -50,93 +62,155 @@ class Decoded(NamedTuple, Generic[Record]):
 
 
 class Decoder(Generic[Record]):
-    """
-    Decodes one kind of record.
+    """Decodes one kind of record.
 
-    Whole submissions take the fast path first; only one with something wrong in it is looked at record by record.
+    Whole submissions take the fast path first; only one with something wrong in it is split, and then each record is
+    decoded by itself, so that it gets the same verdict in every format.
     """
 
     def __init__(self, kind: type[Record]) -> None:
-        self._kind = kind
         self._one = msgspec.json.Decoder(kind)
         self._many = msgspec.json.Decoder(list[kind])  # type: ignore[valid-type]
 
     def one(self, body: bytes) -> Record:
         """Decode a single object. Raises InvalidRecord (code `malformed` when it is no JSON at all)."""
         try:
-            return self._one.decode(body)
+            return _decode(self._one, body)
         except msgspec.ValidationError as error:
             raise invalid(error) from error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return self.convert(lenient(body))
 
-    def array(self, body: bytes) -> Decoded[Record]:
-        """Decode an array of objects. Raises InvalidRecord when it is no array."""
+    def array(self, body: bytes, limit: int | None) -> Decoded[Record]:
+        """Decode an array of objects. Raises InvalidRecord when it is no array, TooLarge when it is longer."""
         try:
             records = self._many.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            items = lenient(body)
-            if not isinstance(items, list):
-                raise InvalidRecord("not_an_array", None, "the body must be a JSON array") from None
-            return self.each(items)
+        except _NO_JSON:
+            return self.each(split_array(body), limit)
+        require_at_most(limit, len(records))
         return Decoded(records, range(len(records)), [])
 
-    def lines(self, body: bytes) -> Decoded[Record]:
-        """Decode one object per line; empty lines do not count."""
-        lines = [line for line in body.split(b"\n") if line.strip()]
+    def lines(self, body: bytes, limit: int | None) -> Decoded[Record]:
+        """Decode one object per line; empty lines do not count. Raises TooLarge."""
+        lines = split_lines(body)
+        require_at_most(limit, len(lines))
         try:
             records = [self._one.decode(line) for line in lines]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return self._sift(self.one, lines)
+        except _NO_JSON:
+            return self.each(lines, limit)
         return Decoded(records, range(len(records)), [])
 
-    def each(self, items: Iterable[object]) -> Decoded[Record]:
-        """Convert objects that are parsed already, one by one."""
-        return self._sift(self.convert, items)
-
-    def convert(self, item: object) -> Record:
-        """Convert one parsed object under the same rules as `one`. Raises InvalidRecord."""
-        if isinstance(item, dict):
-            for name, value in item.items():
-                if value is _NOT_FINITE or (isinstance(value, float) and not math.isfinite(value)):
-                    raise InvalidRecord("not_finite", _safe(name), "must be a finite number")
-        try:
-            return msgspec.convert(item, self._kind)
-        except msgspec.ValidationError as error:
-            raise invalid(error) from error
-
-    def _sift(self, decode: Any, items: Iterable[Any]) -> Decoded[Record]:
+    def each(self, bodies: Sequence[bytes], limit: int | None) -> Decoded[Record]:
+        """Decode objects one by one. Raises TooLarge before it begins: this takes its time."""
+        require_at_most(limit, len(bodies))
         records: list[Record] = []
         indices: list[int] = []
         rejected: list[Rejected] = []
-        for index, item in enumerate(items):
+        for index, body in enumerate(bodies):
             try:
-                records.append(decode(item))
+                records.append(self.one(body))
                 indices.append(index)
             except InvalidRecord as error:
                 rejected.append(Rejected(index, error.code, error.field))
         return Decoded(records, indices, rejected)
 
 
-def lenient(body: bytes) -> Any:
-    """
-    Parse JSON that may hold NaN or Infinity, so that the field that does can be named.
+def split_lines(body: bytes) -> list[bytes]:
+    """Split lines, without the empty ones."""
+    return [line for line in body.split(b"\n") if line.strip()]
+
+
+def split_array(body: bytes) -> list[bytes]:
+    """Split an array without a look into its elements. Raises InvalidRecord when it is none."""
+    try:
+        return [bytes(element) for element in _decode(_array, body)]
+    except msgspec.ValidationError as error:
+        raise rejection("not_an_array", None) from error
+
+
+def split_columns(body: bytes, limit: int | None) -> list[bytes]:
+    """Turn columns into objects, one per row. A column that is null has a null in every row.
 
     Raises:
-        InvalidRecord: `malformed`, it is no JSON in UTF-8.
+        InvalidRecord: one is no column, or not as long as the others.
+        TooLarge: there are more rows than the limit.
     """
     try:
-        return json.loads(body.decode(), parse_constant=lambda _: _NOT_FINITE)
-    except (ValueError, RecursionError) as error:  # a UnicodeDecodeError is a ValueError
-        raise InvalidRecord("malformed", None, "the body is not valid JSON in UTF-8") from error
+        columns = _decode(_object, body)
+    except msgspec.ValidationError as error:
+        raise rejection("not_an_object", None) from error
+    cells: dict[str, list[bytes]] = {}
+    for name, column in columns.items():
+        if bytes(column) != b"null":
+            try:
+                cells[name] = split_array(bytes(column))
+            except InvalidRecord as error:
+                raise rejection("not_an_array", _safe(name)) from error
+    same_length(cells)
+    count = len(next(iter(cells.values()))) if cells else 1
+    require_at_most(limit, count)
+    named = [(msgspec.json.encode(name) + b":", cells.get(name) or [b"null"] * count) for name in columns]
+    return [b"{" + b",".join([name + values[row] for name, values in named]) + b"}" for row in range(count)]
+
+
+def same_length(columns: Mapping[str, Sequence[object] | None]) -> None:
+    """Raise InvalidRecord unless all columns that are there are equally long."""
+    lengths = {name: len(values) for name, values in columns.items() if values is not None}
+    for name, length in lengths.items():
+        if length != next(iter(lengths.values())):
+            raise rejection("unequal_columns", _safe(name))
+
+
+def require_at_most(limit: int | None, records: int) -> None:
+    """Raise TooLarge when a submission brings more records than the limit."""
+    if limit is not None and records > limit:
+        raise TooLarge(f"a submission may bring {limit} records at most")
+
+
+def item(body: bytes, media_type: str, index: int) -> bytes:
+    """Return one record of a submission as JSON, as it was sent as far as JSON can say it."""
+    if media_type == NDJSON:
+        return split_lines(body)[index]
+    return (split_columns(body, None) if is_object(body) else split_array(body))[index]
+
+
+def is_object(body: bytes) -> bool:
+    """Whether a body is columns; otherwise it should be an array."""
+    return body.lstrip()[:1] == b"{"
+
+
+def _decode(decoder: msgspec.json.Decoder[Value], body: bytes) -> Value:
+    """Decode a body, also one that holds what JSON does not have. Raises ValidationError, or InvalidRecord."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError:
+        raise
+    except _NO_JSON as error:
+        mended = _mended(body)
+        if mended == body:
+            raise rejection("malformed", None) from error
+    return _decode(decoder, mended)
+
+
+def _mended(body: bytes) -> bytes:
+    """Put something that msgspec can step over, and that no schema takes either, in place of NaN, Infinity and half
+    surrogate pairs: a number beyond a float, and NUL.
+    """
+    body = _NOT_FINITE.sub(lambda found: found[1] + (found[2] and b"1e999"), body)
+    return _HALF_PAIR.sub(lambda found: found[1] + (found[2] and rb"\u0000"), body)
 
 
 def invalid(error: msgspec.ValidationError) -> InvalidRecord:
     """Say in our words what is wrong, and never with the sender's own text in it."""
     text = str(error)
+    if text.startswith(_UNKNOWN_FIELD):  # the only text that holds a name of the sender's
+        return rejection("unknown_field", _safe(text[len(_UNKNOWN_FIELD) :].removesuffix("`")))
     code = next((code for part, code in _CODES if part in text), "invalid")
     found = _FIELD_AT_PATH.search(text) or _FIELD_IN_TEXT.search(text)
     return InvalidRecord(code, found[1] if found else None, EXPLANATIONS.get(code, "is not valid"))
+
+
+def rejection(code: str, field: str | None) -> InvalidRecord:
+    """Make the error that goes with a code."""
+    return InvalidRecord(code, field, EXPLANATIONS[code])
 
 
 def _safe(name: str) -> str | None:
@@ -147,8 +221,7 @@ def _safe(name: str) -> str | None:
 EXPLANATIONS = {
     "missing": "is required",
     "unknown_field": "is not a field of this record",
-    "out_of_range": "is outside the range of a 64-bit float",
-    "not_finite": "must be a finite number",
+    "not_finite": "must be a finite number in the range of a 64-bit float",
     "timestamp_without_offset": "needs an offset from UTC, such as Z or +02:00",
     "not_a_timestamp": "must be an RFC 3339 date and time, such as 2026-01-31T12:00:00Z",
     "timestamp_too_old": "is earlier than any reading this service accepts",

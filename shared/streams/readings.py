@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -10,8 +11,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import InvalidRecord
-from shared.streams.decoding import EXPLANATIONS, NDJSON, Decoded, Decoder, Rejected, invalid, lenient
+from shared.streams.decoding import (
+    NDJSON,
+    Decoded,
+    Decoder,
+    Rejected,
+    is_object,
+    item,
+    rejection,
+    require_at_most,
+    same_length,
+    split_columns,
+)
 from shared.streams.stream import Encoded, Stream, Submission, TimeBounds
 
 PG_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -75,8 +86,7 @@ def microseconds(moment: datetime) -> int:
 
 
 def encode_one(body: bytes, key: int, now: int, bounds: TimeBounds) -> bytes:
-    """
-    Encode one reading of the device `key`, taken `now` (microseconds) unless it says otherwise.
+    """Encode one reading of the device `key`, taken `now` (microseconds) unless it says otherwise.
 
     Raises:
         InvalidRecord: it breaks the schema or its timestamp is implausible.
@@ -86,69 +96,53 @@ def encode_one(body: bytes, key: int, now: int, bounds: TimeBounds) -> bytes:
     if reading.timestamp is not None:
         moment = microseconds(reading.timestamp)
         if moment < bounds.earliest:
-            raise _rejection("timestamp_too_old", "timestamp")
+            raise rejection("timestamp_too_old", "timestamp")
         if moment > bounds.latest:
-            raise _rejection("timestamp_too_far_ahead", "timestamp")
+            raise rejection("timestamp_too_far_ahead", "timestamp")
     return _TUPLE.pack(5, 4, key, 8, moment, 8, reading.x, 8, reading.y, 8, reading.z)
 
 
-def decode_of_device(body: bytes, media_type: str, now: int, bounds: TimeBounds, key: int) -> Encoded:
-    """Encode a batch of one device's readings. Raises InvalidRecord when it is no batch at all."""
-    columns, indices, rejected = _decode(body, media_type, _reading, _columns)
+def decode_of_device(
+    body: bytes, media_type: str, now: int, bounds: TimeBounds, key: int, limit: int | None = None
+) -> Encoded:
+    """Encode a batch of one device's readings. Raises InvalidRecord when it is no batch at all, or TooLarge."""
+    columns, indices, rejected = _decode(body, media_type, limit, _reading, _columns)
     return _encode(columns, indices, rejected, [key] * len(columns.x), now, bounds)
 
 
-def decode(body: bytes, media_type: str, now: int, bounds: TimeBounds) -> Submission:
-    """Decode a batch in which each reading names its device. Raises InvalidRecord when it is no batch at all."""
-    columns, indices, rejected = _decode(body, media_type, _device_reading, _device_columns)
+def decode(body: bytes, media_type: str, now: int, bounds: TimeBounds, limit: int | None = None) -> Submission:
+    """Decode a batch in which each reading names its device. Raises as `decode_of_device` does."""
+    columns, indices, rejected = _decode(body, media_type, limit, _device_reading, _device_columns)
     device_ids: list[UUID] = columns.device_id  # type: ignore[attr-defined]
 
     def encode(keys: Mapping[UUID, int]) -> Encoded:
         return _encode(columns, indices, rejected, [keys.get(device_id, 0) for device_id in device_ids], now, bounds)
 
-    return Submission(frozenset(device_ids), encode)
+    return Submission(frozenset(device_ids), partial(item, body, media_type), encode)
 
 
 def _decode(
-    body: bytes, media_type: str, decoder: Decoder[Any], columns_decoder: msgspec.json.Decoder[Any]
+    body: bytes,
+    media_type: str,
+    limit: int | None,
+    decoder: Decoder[Any],
+    columns_decoder: msgspec.json.Decoder[Any],
 ) -> tuple[Columns, Sequence[int], list[Rejected]]:
     """Bring every format into columns, with the place of each row in the submission."""
     if media_type == NDJSON:
-        decoded = decoder.lines(body)
-    elif body.lstrip()[:1] == b"{":
+        decoded = decoder.lines(body, limit)
+    elif is_object(body):
         try:
             columns = columns_decoder.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            decoded = decoder.each(_rows(lenient(body), error))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            decoded = decoder.each(split_columns(body, limit), limit)
         else:
-            _same_length(msgspec.structs.asdict(columns))
+            same_length(msgspec.structs.asdict(columns))
+            require_at_most(limit, len(columns.x))
             return columns, range(len(columns.x)), []
     else:
-        decoded = decoder.array(body)
+        decoded = decoder.array(body, limit)
     return _to_columns(decoded), decoded.indices, decoded.rejected
-
-
-def _rows(columns: Any, error: Exception) -> list[dict[str, object]]:
-    """Turn columns with something wrong in them into rows, so that the wrong one can be found."""
-    if not isinstance(columns, dict):
-        raise InvalidRecord("not_an_object", None, EXPLANATIONS["not_an_object"])
-    present = {name: values for name, values in columns.items() if values is not None}
-    if not present or not all(isinstance(values, list) for values in present.values()):
-        if isinstance(error, msgspec.ValidationError):
-            raise invalid(error) from error
-        raise _rejection("not_an_array", next(iter(present), None))
-    _same_length(present)
-    return [dict(zip(present, row, strict=True)) for row in zip(*present.values(), strict=True)]
-
-
-def _same_length(columns: Mapping[str, Sequence[object] | None]) -> None:
-    first = None
-    for name, values in columns.items():
-        if values is None:
-            continue
-        first = len(values) if first is None else first
-        if len(values) != first:
-            raise _rejection("unequal_columns", name)
 
 
 def _to_columns(decoded: Decoded[Any]) -> Columns:
@@ -201,10 +195,6 @@ def _times(timestamps: Sequence[datetime | None] | None, now: int, count: int) -
     if timestamps is None:
         return [now] * count
     return [now if moment is None else microseconds(moment) for moment in timestamps]
-
-
-def _rejection(code: str, field: str | None) -> InvalidRecord:
-    return InvalidRecord(code, field, EXPLANATIONS[code])
 
 
 READINGS = Stream(

@@ -1,0 +1,157 @@
+"""A client of Weir's HTTP API for commands: it waits through what passes, and says the rest in a sentence."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+import httpx
+
+from cli.http import Answer, ComeAgain, PatientHttp, body_of, checked
+from shared.config import load
+from shared.errors import Conflict, NotFound, WeirError
+
+#: How long one call may wait for an API that is away, full or still at work.
+PATIENCE = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What the API said about one batch. `receipt` is a path, or None when nothing was kept."""
+
+    accepted: int
+    rejected: list[Answer]
+    receipt: str | None
+
+
+class Client:
+    """Speaks to one API; threads may share it.
+
+    Every method tries again, until `patience` is over, while the API is away or says 503.
+
+    Raises:
+        Unavailable: it did not come back in time, or `cancel` was called.
+        InvalidRecord, NotFound, Expired, Conflict, WeirError: what the API said.
+    """
+
+    def __init__(
+        self, url: str | None = None, *, patience: timedelta = PATIENCE, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self._http = PatientHttp(url or f"http://127.0.0.1:{load().api_port}", patience, transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    @property
+    def started(self) -> datetime | None:
+        """When the first answer came, by the server's clock as far as that can be known."""
+        return self._http.started
+
+    def cancel(self) -> None:
+        """Try nothing again: what other threads have under way ends soon."""
+        self._http.cancel()
+
+    def user(self, email: str) -> Answer:
+        """Find a user, or make one."""
+        name = email.partition("@")[0]
+        return self._http.patiently(
+            lambda: self._find_user(email) or self._http.request("POST", "/users/", json={"name": name, "email": email})
+        )
+
+    def find_user(self, email: str) -> Answer:
+        user = self._http.patiently(lambda: self._find_user(email))
+        if user is None:
+            raise NotFound(f"there is no user {email}")
+        return user
+
+    def device(self, user_id: int | str, name: str) -> Answer:
+        """Find the user's device of this name, or make one."""
+        wanted = {"user_id": user_id, "name": name}
+
+        def find_or_make() -> Answer:
+            # Looked for again on every try: the answer may have been lost and not the device.
+            found = self._devices(wanted)
+            return found[0] if found else self._http.request("POST", "/devices/", json=wanted)
+
+        return self._http.patiently(find_or_make)
+
+    def find_device(self, name_or_id: str, user_id: int | str | None = None) -> Answer:
+        """Find a device by id or by name.
+
+        Raises:
+            Conflict: several have the name.
+        """
+        if _is_uuid(name_or_id):
+            return self._http.patiently(lambda: self._http.request("GET", f"/devices/{name_or_id}"))
+        wanted: Answer = {"name": name_or_id} | ({} if user_id is None else {"user_id": user_id})
+        found = self._http.patiently(lambda: self._devices(wanted))
+        if not found:
+            raise NotFound(f"there is no device {name_or_id}")
+        if len(found) > 1:
+            ids = ", ".join(str(device["id"]) for device in found)
+            raise Conflict(f"several devices are named {name_or_id}, say which with --user or by its id: {ids}")
+        return found[0]
+
+    def submit(self, device_id: str, columns: bytes, key: str) -> Submission:
+        """Give a batch of readings in columns. However often it is sent under one key, it is stored once."""
+        headers = {"Idempotency-Key": key, "Content-Type": "application/json"}
+
+        def send() -> Submission:
+            response = self._http.send("POST", f"/devices/{device_id}/stats/batch", content=columns, headers=headers)
+            if response.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
+                faults = body_of(response).get("errors") or [{}]
+                if "index" in faults[0]:
+                    return Submission(0, faults, None)
+            answer = checked(response)
+            return Submission(answer["accepted"], answer["rejected"], response.headers["Location"])
+
+        return self._http.patiently(send)
+
+    def settled_receipt(self, path: str) -> Answer:
+        """Wait until a submission is stored or dead-lettered."""
+
+        def fetch() -> Answer:
+            receipt = self._http.request("GET", path)
+            if receipt["status"] == "pending":
+                raise ComeAgain("what was accepted is kept, but not stored yet; `weir import` again will tell")
+            return receipt
+
+        return self._http.patiently(fetch)
+
+    def statistics(self, device_id: str, start: str | None = None, end: str | None = None) -> Answer:
+        """Submit a statistics job and wait for its result."""
+        query = {"wait": "10"} | {name: value for name, value in (("start", start), ("end", end)) if value}
+        job = self._http.patiently(lambda: self._http.request("GET", f"/devices/{device_id}/analytics/", params=query))
+
+        def fetch() -> Answer:
+            task = self._http.request("GET", f"/tasks/{job['task_id']}")
+            if task["status"] not in {"SUCCESS", "FAILURE"}:
+                raise ComeAgain("the job is submitted, but no worker has answered it yet")
+            return task
+
+        task = self._http.patiently(fetch)
+        if task["status"] == "FAILURE":
+            raise WeirError(f"the job failed: {task['error']}")
+        result: Answer = task["result"]
+        return result
+
+    def _find_user(self, email: str) -> Answer | None:
+        users = self._http.pages("/users/", {"email": email})
+        return next((user for user in users if user["email"].lower() == email.lower()), None)
+
+    def _devices(self, wanted: Answer) -> list[Answer]:
+        return [device for device in self._http.pages("/devices/", wanted) if device["name"] == wanted["name"]]
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True

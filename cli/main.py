@@ -1,0 +1,120 @@
+"""The command `weir`: the local stack, and what its people do with it from a terminal."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cli import demo, readings
+from cli.stack import Stack
+from shared.config import load
+from shared.errors import WeirError
+from shared.migrations import upgrade
+
+app = typer.Typer(
+    help="Weir: 202 means kept.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+console = Console(highlight=False, soft_wrap=True)
+
+
+@app.command()
+def up() -> None:
+    """Start everything on this machine, prove it with a demo device, and print the addresses."""
+    stack = Stack(load())
+    with _progress() as step:
+        stack.up(step)
+        step("sending readings of a demo device and asking for its statistics")
+        try:
+            answer = demo.run(stack.api_url)
+        except WeirError as error:
+            stack.supervisor.check()
+            raise WeirError(f"{error}; the logs are in {stack.supervisor.logs}") from error
+    console.print("\nThe demo device's statistics:")
+    console.print_json(data=answer)
+    _print_addresses(stack)
+
+
+@app.command()
+def down() -> None:
+    """Drain and stop everything; what was accepted is kept for the next time."""
+    with _progress() as step:
+        Stack(load()).down(step)
+    console.print("Weir is down.")
+
+
+@app.command()
+def reset() -> None:
+    """Stop everything and remove all data."""
+    with _progress() as step:
+        Stack(load()).reset(step)
+    console.print("Weir is down and its data is gone.")
+
+
+@app.command()
+def status() -> None:
+    """Show what runs, since when, and where its log is."""
+    supervisor = Stack(load()).supervisor
+    if not supervisor.is_running():
+        raise WeirError("nothing runs here; `make up` starts it")
+    table = Table("program", "state", "since", box=None)
+    for info in supervisor.states():
+        table.add_row(info["name"], info["statename"], info["description"])
+    console.print(table)
+    console.print(f"Their logs are in {supervisor.logs}.")
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database at WEIR_DATABASE_URL to the newest schema."""
+    upgrade(load().database_url)
+
+
+# Commands of other modules.
+app.add_typer(readings.import_app, name="import")
+app.command()(readings.stats)
+
+
+def main() -> None:
+    try:
+        app()
+    except WeirError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]weir:[/red] {escape(str(error))}")
+        sys.exit(1)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Show the step at work, and leave a line with its time once it is done."""
+    current, began = "", time.monotonic()
+    with console.status("") as line:
+
+        def step(what: str) -> None:
+            nonlocal current, began
+            if current:
+                console.print(f"  [green]✓[/green] {current} [dim]({time.monotonic() - began:.1f} s)[/dim]")
+            current, began = what, time.monotonic()
+            line.update(f"{what} …")
+
+        try:
+            yield step
+        except WeirError:
+            if current:
+                console.print(f"  [red]✗[/red] {current}")
+            raise
+        step("")
+
+
+def _print_addresses(stack: Stack) -> None:
+    console.print(f"\nAPI         {stack.api_url}")
+    console.print(f"its docs    {stack.api_url}/docs")
+    management = urlsplit(stack.management_url)
+    if management.hostname:
+        console.print(f"RabbitMQ    http://{management.hostname}:{management.port}", end="")
+        console.print(f"  user {management.username}, password {management.password}" if stack.owns_broker else "")
+    console.print("\n`make status` shows what runs, `make down` stops it.")

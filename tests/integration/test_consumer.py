@@ -1,0 +1,235 @@
+"""The consumer against a real broker and a real database: what it stores, and what it does not."""
+
+import json
+import signal
+from uuid import uuid4
+
+import pytest
+from factories import Weir, channel_to, group_of, publish_group, row, take
+from pamqp.commands import Basic
+
+from shared.broker.publisher import publish
+from shared.streams import READINGS
+from shared.streams.readings import microseconds
+from shared.streams.stream import EXCHANGE
+
+NOON = 840_000_000_000_000
+NAN = float("nan")
+
+
+def ledger(weir: Weir) -> tuple[int, ...]:
+    found = weir.rows("SELECT sum(stored), sum(duplicate), sum(dead) FROM ledger")[0]
+    return tuple(int(number or 0) for number in found)
+
+
+async def test_redelivered_message_is_stored_once(weir: Weir) -> None:
+    group = group_of(([row(1, NOON, 1.0), row(1, NOON, 2.0)], None), ([row(2, NOON, 3.0)], uuid4()))
+    fresh = group_of(([row(3, NOON, 4.0)], None))
+    weir.start("consumer")
+    async with channel_to(weir.amqp_url) as channel:
+        for message in (group, group, fresh, group):
+            await publish_group(channel, message)
+        weir.wait_for(lambda: weir.scalar("SELECT count(*) FROM receipts WHERE id = %s", str(fresh.receipt)) == 1)
+        weir.wait_for(lambda: weir.queue(READINGS.queue).get("messages") == 0)
+    assert weir.rows("SELECT device_key, x FROM readings ORDER BY x") == [(1, 1.0), (1, 2.0), (2, 3.0), (3, 4.0)]
+    assert ledger(weir) == (4, 0, 0)
+
+
+async def test_keyed_submission_sent_twice_is_stored_once_and_counted_as_duplicate(weir: Weir) -> None:
+    key = uuid4()
+    weir.start("consumer")
+    async with channel_to(weir.amqp_url) as channel:
+        await publish_group(channel, group_of(([row(1, NOON, 1.0)], key)))
+        await publish_group(channel, group_of(([row(9, NOON, 9.0)], None), ([row(1, NOON, 1.0)], key)))
+        weir.wait_for(lambda: ledger(weir) == (2, 1, 0))
+    assert weir.rows("SELECT x FROM readings ORDER BY x") == [(1.0,), (9.0,)]
+
+
+async def test_crash_between_commit_and_ack_stores_once(weir: Weir) -> None:
+    weir.run("consumer", "tests/crash_before_ack.py")
+    async with channel_to(weir.amqp_url) as channel:
+        await publish_group(channel, group_of(([row(1, NOON, float(n)) for n in range(100)], None)))
+        assert weir.wait_for_end("consumer") == -signal.SIGKILL
+        assert weir.stored() == 100
+        weir.start("consumer")
+        last = group_of(([row(2, NOON, -1.0)], None))
+        await publish_group(channel, last)
+        weir.wait_for(lambda: weir.scalar("SELECT count(*) FROM readings WHERE device_key = 2") == 1)
+    assert weir.stored() == 101
+    assert ledger(weir) == (101, 0, 0)
+
+
+async def test_one_bad_record_does_not_hold_back_its_batch(weir: Weir) -> None:
+    key = uuid4()
+    good = [[row(1, NOON, float(n)) for n in range(start, start + 50)] for start in (0, 50, 100)]
+    good[1][20] = row(1, NOON, NAN)
+    group = group_of((good[0], None), (good[1], key))
+    neighbour = group_of((good[2], None))
+    async with channel_to(weir.amqp_url) as channel:
+        await publish_group(channel, group)
+        await publish_group(channel, neighbour)
+        weir.start("consumer")
+        letter = await take(channel, READINGS.dead_queue)
+    weir.wait_until_stored(149)
+    assert 70.0 not in {x for (x,) in weir.rows("SELECT x FROM readings")}
+    headers = letter.header.properties.headers
+    assert headers is not None
+    assert letter.body == row(1, NOON, NAN)
+    assert (headers["receipt"], headers["index"], headers["code"]) == (str(key), 20, "23514")
+    assert weir.scalar("SELECT stored FROM receipts WHERE id = %s", str(key)) == 49
+    (dead,) = weir.scalar("SELECT dead FROM receipts WHERE id = %s", str(key))
+    assert (dead["index"], dead["code"]) == (20, "23514")
+    assert ledger(weir) == (149, 0, 1)
+
+
+async def test_batch_of_nothing_but_bad_records_is_dead_lettered_whole(weir: Weir) -> None:
+    group = group_of(([row(1, NOON, NAN) for _ in range(7)], None))
+    weir.start("consumer")
+    async with channel_to(weir.amqp_url) as channel:
+        await publish_group(channel, group)
+        letters = [await take(channel, READINGS.dead_queue) for _ in range(7)]
+    assert {(letter.header.properties.headers or {})["index"] for letter in letters} == set(range(7))
+    assert weir.stored() == 0
+
+
+def garbled(**changes: object) -> tuple[bytes, Basic.Properties]:
+    group = group_of(([row(1, NOON, 1.0)], None))
+    properties = group.properties()
+    for name, value in changes.items():
+        setattr(properties, name, value)
+    return group.body(), properties
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        pytest.param((b"", garbled()[1]), "malformed", id="empty"),
+        pytest.param((row(1, NOON, 1.0)[:-3], garbled()[1]), "malformed", id="cut"),
+        pytest.param((b"x" * READINGS.record_bytes, garbled()[1]), "malformed", id="garbage of the right length"),
+        pytest.param(garbled(headers={}), "malformed", id="no headers"),
+        pytest.param(garbled(headers={"records": 1, "minute": 1, "keyed": bytearray(b"cut")}), "malformed", id="keys"),
+        pytest.param(garbled(message_type="readings/99"), "unknown_version", id="unknown version"),
+        pytest.param((b"{nonsense", garbled(content_type="application/json")[1]), "malformed", id="broken json"),
+        pytest.param((b"\xff\xfe", garbled(content_type="application/json")[1]), "malformed", id="not utf-8"),
+    ],
+)
+async def test_message_nobody_can_read_is_dead_lettered_with_its_reason(
+    weir: Weir, message: tuple[bytes, Basic.Properties], code: str
+) -> None:
+    body, properties = message
+    fine = group_of(([row(1, NOON, 5.0)], None))
+    async with channel_to(weir.amqp_url) as channel:
+        await publish(channel, EXCHANGE, READINGS.name, body, properties)
+        await publish_group(channel, fine)
+        weir.start("consumer")
+        letter = await take(channel, READINGS.dead_queue)
+    weir.wait_until_stored(1)
+    assert letter.body == body
+    assert (letter.header.properties.headers or {})["code"] == code
+
+
+async def test_json_of_another_producer_is_stored_under_the_same_schema(weir: Weir) -> None:
+    device = uuid4()
+    weir.rows("INSERT INTO users (name, email) VALUES ('u', 'u@example.org')")
+    weir.rows("INSERT INTO devices (id, user_id) VALUES (%s, 1)", str(device))
+    readings = [
+        {"device_id": str(device), "x": 1, "y": 2, "z": 3, "timestamp": "2026-01-01T00:00:00Z"},
+        {"device_id": str(uuid4()), "x": 1, "y": 2, "z": 3},
+        {"device_id": str(device), "x": "1", "y": 2, "z": 3},
+        {"device_id": str(device), "x": 4, "y": 5, "z": 6},
+    ]
+    properties = Basic.Properties(message_id="sensor-7/42", content_type="application/json", delivery_mode=2)
+    weir.start("consumer")
+    async with channel_to(weir.amqp_url) as channel:
+        for _ in range(2):
+            await publish(channel, EXCHANGE, READINGS.name, json.dumps(readings).encode(), properties)
+        letters = [await take(channel, READINGS.dead_queue) for _ in range(2)]
+    weir.wait_until_stored(2)
+    assert {(letter.header.properties.headers or {})["code"] for letter in letters} == {
+        "unknown_device",
+        "not_a_number",
+    }
+    assert [json.loads(letter.body)["device_id"] for letter in letters] == [one["device_id"] for one in readings[1:3]]
+    weir.wait_for(lambda: ledger(weir) == (2, 0, 2))
+
+
+async def test_message_without_an_id_is_dead_lettered_because_it_could_be_stored_twice(weir: Weir) -> None:
+    weir.start("consumer")
+    async with channel_to(weir.amqp_url) as channel:
+        message = {"properties": {}, "routing_key": READINGS.name, "payload": "[]", "payload_encoding": "string"}
+        assert weir.management("POST", f"exchanges/{{vhost}}/{EXCHANGE}/publish", json=message) == {"routed": True}
+        letter = await take(channel, READINGS.dead_queue)
+    assert (letter.header.properties.headers or {})["code"] == "missing_id"
+
+
+@pytest.mark.parametrize(
+    ("break_it", "mend_it"),
+    [
+        pytest.param("ALTER TABLE readings RENAME TO r", "ALTER TABLE r RENAME TO readings", id="no table"),
+        pytest.param("ALTER TABLE readings RENAME x TO w", "ALTER TABLE readings RENAME w TO x", id="no column"),
+    ],
+)
+async def test_bad_migration_dead_letters_nothing(weir: Weir, break_it: str, mend_it: str) -> None:
+    weir.start("consumer")
+    weir.wait_for(lambda: "broker connected" in weir.log("consumer"))
+    weir.rows(break_it)
+    async with channel_to(weir.amqp_url) as channel:
+        await publish_group(channel, group_of(([row(1, NOON, 1.0)], None)))
+        weir.wait_for(lambda: "call a person" in weir.log("consumer"))
+        weir.rows(mend_it)
+        weir.wait_until_stored(1)
+        dead = await channel.queue_declare(READINGS.dead_queue, passive=True)
+    assert dead.message_count == 0
+
+
+@pytest.mark.parametrize(
+    ("break_it", "mend_it"),
+    [
+        pytest.param("SET default_transaction_read_only = on", "RESET default_transaction_read_only", id="read-only"),
+        pytest.param("ALLOW_CONNECTIONS false", "ALLOW_CONNECTIONS true", id="unreachable"),
+    ],
+)
+async def test_database_away_dead_letters_nothing(weir: Weir, break_it: str, mend_it: str) -> None:
+    weir.start("consumer")
+    weir.wait_for(lambda: "broker connected" in weir.log("consumer"))
+    weir.administer(f"ALTER DATABASE {weir.name} {break_it}")
+    weir.administer(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{weir.name}'")
+    async with channel_to(weir.amqp_url) as channel:
+        await publish_group(channel, group_of(([row(1, NOON, 1.0)], None)))
+        weir.wait_for(lambda: "waiting to write" in weir.log("consumer"))
+        weir.administer(f"ALTER DATABASE {weir.name} {mend_it}")
+        weir.wait_until_stored(1)
+        dead = await channel.queue_declare(READINGS.dead_queue, passive=True)
+    assert dead.message_count == 0
+
+
+async def test_stopped_consumer_drains_what_it_has_in_hand(weir: Weir) -> None:
+    weir.start("consumer")
+    weir.wait_for(lambda: "broker connected" in weir.log("consumer"))
+    async with channel_to(weir.amqp_url) as channel:
+        for number in range(300):
+            await publish_group(channel, group_of(([row(1, NOON, float(number))], None)))
+        assert weir.stop("consumer") == 0
+        assert "drained" in weir.log("consumer")
+        left = await channel.queue_declare(READINGS.queue, passive=True)
+    assert weir.stored() == 300 - (left.message_count or 0)
+
+
+async def test_partitions_exist_ahead_of_their_days(weir: Weir) -> None:
+    weir.start("consumer")
+    weir.wait_for(lambda: "partitions made" in weir.log("consumer"))
+    names = [
+        name
+        for (name,) in weir.rows(
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'readings'::regclass"
+        )
+    ]
+    assert len(names) == 1 + 1 + 1 + weir.settings().partitions_ahead
+    now = microseconds(weir.scalar("SELECT now()"))
+    async with channel_to(weir.amqp_url) as channel:
+        await publish_group(channel, group_of(([row(1, now, 1.0), row(1, NOON, 2.0)], None)))
+    weir.wait_until_stored(2)
+    assert dict(weir.rows("SELECT x, tableoid::regclass::text = 'readings_default' FROM readings")) == {
+        1.0: False,
+        2.0: True,
+    }
