@@ -27,8 +27,7 @@ _ROWS = np.dtype(
 
 
 def summarise(values: Values) -> dict[str, float | int | None]:
-    """
-    Return the five numbers of one axis.
+    """Return the five numbers of one axis.
 
     The sum is the exact sum rounded once (fsum), so the order of the rows cannot change it; None when it is beyond a
     float. The median of an even count lies half way between the two middle values. Nothing: count 0, sum 0, rest None.

@@ -40,8 +40,7 @@ KINDS: dict[str, Callable[[Engine, Parameters], dict[str, Any]]] = {
 
 
 def run(jobs: Jobs, engine: Engine, job_id: UUID) -> None:
-    """
-    Run one job and keep its answer or its error.
+    """Run one job and keep its answer or its error.
 
     Raises:
         Unavailable: the database is away; the message should come again.

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -11,7 +12,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from api.dependencies import Services
-from api.errors import problem, problem_of
+from api.errors import INTERNAL, problem, problem_of
+from api.ingest.body import BodyLimit
 from api.ingest.devices import Devices
 from api.ingest.lane import Lane
 from api.ingest.readings import ReadingIngest
@@ -24,7 +26,7 @@ from shared.broker.messages import Group
 from shared.broker.publisher import Publisher
 from shared.config import Settings, load
 from shared.database import connect
-from shared.errors import Unavailable, WeirError
+from shared.errors import TooLarge, Unavailable, WeirError
 from shared.jobs import Jobs, celery_app
 from shared.ledger import Acceptances
 from shared.streams import READINGS, STREAMS
@@ -88,8 +90,8 @@ def create_app(settings: Settings | None = None) -> Lane:
         description="Takes readings from devices, keeps every one it said yes to, and answers questions about them.",
         version="0.1.0",
         lifespan=lifespan,
-        max_body_size=settings.body_limit_bytes,
     )
+    app.add_middleware(BodyLimit, limit=settings.body_limit_bytes)
     app.state.services = services
     for router in ROUTERS:
         app.include_router(router)
@@ -121,7 +123,9 @@ def _fault(error: Mapping[str, Any]) -> dict[str, Any]:
 
 async def _on_http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    titles = {404: "There is no such page", 405: "This page does not take this method", 413: "The body is too large"}
+    if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return as_response(problem_of(TooLarge(error.detail)))
+    titles = {404: "There is no such page", 405: "This page does not take this method"}
     answer = problem(error.status_code, "http", titles.get(error.status_code, "The request cannot be answered"))
     response = as_response(answer)
     response.headers.update(error.headers or {})
@@ -130,4 +134,4 @@ async def _on_http_error(_: Request, error: Exception) -> Response:
 
 async def _on_fault(_: Request, error: Exception) -> Response:
     log.error("a request failed", exc_info=error)
-    return as_response(problem(500, "internal", "Something went wrong here"))
+    return as_response(INTERNAL)

@@ -12,6 +12,7 @@ from shared.errors import (
     Misconfigured,
     NotFound,
     PublishRefused,
+    TooLarge,
     Unavailable,
     WeirError,
 )
@@ -29,10 +30,6 @@ class Answer(NamedTuple):
     status: int
     headers: list[tuple[bytes, bytes]]
     body: bytes
-
-
-class TooLarge(WeirError):
-    """The body, as sent or once unpacked, is larger than this service takes."""
 
 
 class BadRequest(WeirError):
@@ -74,6 +71,9 @@ def problem(
     return Answer(status, headers, body)
 
 
+INTERNAL = problem(500, "internal", "Something went wrong here")
+
+
 def problem_of(error: WeirError) -> Answer:
     """Say what one of our errors means to a client."""
     if isinstance(error, InvalidRecord):
@@ -85,7 +85,7 @@ def problem_of(error: WeirError) -> Answer:
         if isinstance(error, kind):
             # Why the inside is out of order is for its operator, in the log.
             return problem(status, name, title, None if isinstance(error, Misconfigured) else str(error))
-    return problem(500, "internal", "Something went wrong here")
+    return INTERNAL
 
 
 def problem_of_rejected(rejected: Sequence[Any]) -> Answer:

@@ -13,8 +13,7 @@ from shared.streams.readings import PG_EPOCH, microseconds
 
 
 class Place(NamedTuple):
-    """
-    Where a page begins: at the readings of this device and time, after the first `skip` of them.
+    """Where a page begins: at the readings of this device and time, after the first `skip` of them.
 
     Devices may send many readings of one time, so time and device alone do not name a row.
     """
@@ -22,6 +21,11 @@ class Place(NamedTuple):
     time: int
     key: int
     skip: int
+
+    @property
+    def moment(self) -> datetime:
+        """Raises OverflowError outside the years 1 to 9999."""
+        return PG_EPOCH + timedelta(microseconds=self.time)
 
 
 #: Rows of one span in their order. x, y, z only break ties, so that a page can begin in the middle of them.
@@ -47,8 +51,7 @@ _AHEAD = timedelta(days=400)
 def newest(
     engine: Engine, key: int | None, window: Window, limit: int, place: Place | None
 ) -> tuple[list[Stored], Place | None]:
-    """
-    Return the newest readings of one device, or of all, from `place` on, and the place of the next page.
+    """Return the newest readings of one device, or of all, from `place` on, and the place of the next page.
 
     Raises:
         DatabaseUnavailable: the database is away.
@@ -56,7 +59,8 @@ def newest(
     rows: list[Row[Any]] = []
     with translated(), engine.connect() as connection:
         for start, end in _spans(window, place, alone=key is not None):
-            skip = place.skip if place and not rows else 0
+            # Rows of the place's own time and device come first, in the span that its time is in.
+            skip = place.skip if place and start <= place.moment < end else 0
             rows += _read(connection, key, start, end, place, limit + 1 - len(rows), skip)
             if len(rows) > limit:
                 break
@@ -65,23 +69,23 @@ def newest(
 
 
 def _spans(window: Window, place: Place | None, *, alone: bool) -> Iterator[tuple[datetime, datetime]]:
-    """
-    Cut the window into spans, newest first and ever wider.
+    """Cut the window into spans, newest first and ever wider.
 
     One device has an index in the right order and needs no cutting. All devices together have only a block range
     index on time, which finds a narrow span fast and would sort the whole of a wide one.
     """
+    now = datetime.now(UTC)
     start = window.start or _OLDEST
-    end = window.end or datetime.now(UTC) + _AHEAD
+    end = window.end or now + _AHEAD
     if place is not None:
-        end = min(end, PG_EPOCH + timedelta(microseconds=place.time + 1))
+        end = min(end, place.moment + timedelta(microseconds=1))
     if alone:
         yield start, end
         return
     width = FIRST_SPAN
-    if end > datetime.now(UTC):
-        yield max(start, datetime.now(UTC)), end
-        end = max(start, datetime.now(UTC))
+    if end > now:
+        yield max(start, now), end
+        end = max(start, now)
     while end > start:
         earlier = max(start, end - width) if end - start > width else start
         yield earlier, end
@@ -104,7 +108,7 @@ def _read(
         parameters["key"] = key
     if place is not None:
         conditions += " AND (time, device_key) <= (:time, :from_key)"
-        parameters |= {"time": PG_EPOCH + timedelta(microseconds=place.time), "from_key": place.key}
+        parameters |= {"time": place.moment, "from_key": place.key}
     return list(connection.execute(text(_PAGE.format(conditions=conditions)), parameters))
 
 

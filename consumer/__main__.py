@@ -43,7 +43,7 @@ async def _consume(stream: Stream, settings: Settings, stop: asyncio.Event) -> N
     dead = BrokerConnection(settings.amqp_url, settings.heartbeat, partial(topology.declare, streams=STREAMS))
     writer = Writer(settings.database_url, stream, settings.write_deadline)
     consumer = StreamConsumer(
-        Reader(stream, settings.earliest_timestamp, settings.timestamp_ahead),
+        Reader(stream, settings.earliest_timestamp, settings.timestamp_ahead, settings.submission_limit),
         writer,
         DeadLetters(stream, dead, settings.publish_deadline),
         prefetch=settings.prefetch,

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from shared.broker.connection import Message
 from shared.broker.messages import KEYED, MINUTE, RECORDS, foreign_receipt, new_receipt, segments
-from shared.errors import InvalidRecord
+from shared.errors import InvalidRecord, TooLarge
 from shared.streams.decoding import EXPLANATIONS
 from shared.streams.readings import PG_EPOCH, microseconds
 from shared.streams.stream import COPY, JSON, Stream, Submission, TimeBounds
@@ -78,6 +78,8 @@ class Reader:
     stream: Stream
     earliest: datetime
     ahead: timedelta
+    #: Most records a JSON body may hold: it is decoded between other deliveries.
+    limit: int
 
     def read(self, message: Message) -> Delivery:
         """Read one message; whatever is wrong with it becomes a dead record, never an error."""
@@ -112,6 +114,9 @@ class Reader:
         now = microseconds(datetime.now(UTC))
         bounds = TimeBounds(microseconds(self.earliest), now + self.ahead // timedelta(microseconds=1))
         media_type = message.header.properties.content_type or JSON
-        submission = self.stream.decode(message.body, media_type, now, bounds)
+        try:
+            submission = self.stream.decode(message.body, media_type, now, bounds, self.limit)
+        except TooLarge as error:
+            raise InvalidRecord("too_large", None, str(error)) from error
         minute = int(PG_EPOCH.timestamp() + now / 1_000_000) // 60
         return Delivery(tag, minute, [Part(receipt, 0, b"")], foreign=True, submission=submission)

@@ -1,5 +1,4 @@
-"""
-The errors of Weir, as one tree.
+"""The errors of Weir, as one tree.
 
     WeirError
     ├── Unavailable            503 and Retry-After
@@ -8,6 +7,7 @@ The errors of Weir, as one tree.
     ├── PublishRefused         503 and Retry-After
     ├── Misconfigured          stop consuming, not ready
     ├── InvalidRecord          422 or dead letter
+    ├── TooLarge               413
     ├── NotFound               404
     ├── Expired                410
     └── Conflict               400 or 409
@@ -41,8 +41,7 @@ class Misconfigured(WeirError):
 
 
 class InvalidRecord(WeirError):
-    """
-    No retry will help: the record breaks the schema or a rule of the table.
+    """No retry will help: the record breaks the schema or a rule of the table.
 
     Attributes:
         code: stable word for the reason, such as `out_of_range`.
@@ -53,6 +52,10 @@ class InvalidRecord(WeirError):
         super().__init__(message)
         self.code = code
         self.field = field
+
+
+class TooLarge(WeirError):
+    """It brings more, in bytes or in records, than this service takes at once."""
 
 
 class NotFound(WeirError):

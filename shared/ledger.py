@@ -1,5 +1,4 @@
-"""
-The ledger: per stream and minute, what was accepted and what became of it.
+"""The ledger: per stream and minute, what was accepted and what became of it.
 
 accepted = stored + duplicate + dead + in flight. The API adds what it accepted; the consumer adds the rest in the
 transaction that writes the rows. A minute is the one in which the message was made.
@@ -14,7 +13,7 @@ from sqlalchemy import Connection, Engine, text
 
 from shared.broker.messages import Group
 from shared.database import translated
-from shared.errors import Unavailable, WeirError
+from shared.errors import WeirError
 
 log = structlog.get_logger()
 
@@ -36,8 +35,7 @@ _QUEUED = text("""
 
 
 def queued(connection: Connection, stream: str) -> int:
-    """
-    Return how many records of a stream were accepted and are not settled yet.
+    """Return how many records of a stream were accepted and are not settled yet.
 
     Counted minute by minute: what an API that was killed had not written down yet cannot make another minute wrong.
     """
@@ -74,7 +72,7 @@ class Acceptances:
             await asyncio.sleep(self._every)
             try:
                 await self.flush()
-            except Unavailable as error:
+            except WeirError as error:
                 log.warning("the ledger waits", reason=str(error))
 
     def _write(self, counts: Counter[tuple[str, int]]) -> None:

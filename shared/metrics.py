@@ -4,7 +4,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 accepted_records = Counter("weir_accepted_records", "Records confirmed by the broker and answered 202.", ["stream"])
 published_messages = Counter("weir_published_messages", "Messages confirmed by the broker.", ["stream"])
-refused_submissions = Counter("weir_refused_submissions", "Submissions answered 503.", ["reason"])
+refused_submissions = Counter("weir_refused_submissions", "Submissions not answered 202, by the error.", ["error"])
 group_records = Histogram(
     "weir_group_records",
     "Records that shared one message.",

@@ -1,17 +1,16 @@
 """The ingest lane: answers submissions before FastAPI's middleware and routing see them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 
 import structlog
 
-from api.errors import Answer, problem_of
-from api.ingest.body import Disconnected, Receive, Scope, Send
+from api.errors import INTERNAL, Answer, problem_of
+from api.ingest.body import App, Disconnected, Receive, Scope, Send
 from api.ingest.readings import ReadingIngest
+from shared import metrics
 from shared.errors import Misconfigured, WeirError
 
 log = structlog.get_logger()
-
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _DEVICES = "/devices/"
 
@@ -21,7 +20,8 @@ class Lane:
 
     def __init__(self, ingest: ReadingIngest, behind: App) -> None:
         self._ingest = ingest
-        self._behind = behind
+        #: The routes of the same names there document what is answered here, and answer the same.
+        self.behind = behind
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST":
@@ -29,15 +29,15 @@ class Lane:
             if answering is not None:
                 await respond(answering, send)
                 return
-        await self._behind(scope, receive, send)
+        await self.behind(scope, receive, send)
 
     def _answering(self, scope: Scope, receive: Receive) -> Awaitable[Answer] | None:
         path: str = scope["path"]
         if path.startswith(_DEVICES):
             device, _, rest = path[len(_DEVICES) :].partition("/")
-            if rest == "stats/":
+            if device and rest == "stats/":
                 return self._ingest.one(device, scope, receive)
-            if rest == "stats/batch":
+            if device and rest == "stats/batch":
                 return self._ingest.batch(device, scope, receive)
         elif path == "/stats/batch":
             return self._ingest.gateway(scope, receive)
@@ -49,10 +49,14 @@ async def respond(answering: Awaitable[Answer], send: Send) -> None:
     try:
         status, headers, body = await answering
     except WeirError as error:
+        metrics.refused_submissions.labels(type(error).__name__).inc()
         if isinstance(error, Misconfigured):
             log.error("submission refused", reason=str(error))
         status, headers, body = problem_of(error)
     except Disconnected:
         return
+    except Exception:
+        log.exception("a submission failed")
+        status, headers, body = INTERNAL
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

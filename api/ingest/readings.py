@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from api.errors import JSON, Answer, BadRequest, TooLarge, problem_of_rejected
+from api.errors import JSON, Answer, BadRequest, problem_of_rejected
 from api.ingest.body import Receive, Scope, header, read_body
 from api.ingest.devices import Devices
 from shared.broker.messages import keyed_receipt
@@ -17,15 +17,15 @@ from shared.streams.decoding import EXPLANATIONS, Rejected
 from shared.streams.stream import Encoded, TimeBounds
 
 _PG_EPOCH_MICROSECONDS = int(readings.PG_EPOCH.timestamp()) * 1_000_000
-_KEY_LIMIT = 255
+#: Longest Idempotency-Key, in bytes.
+KEY_LIMIT = 255
 
 _ACCEPTED = b'{"status":"ok"}'
 _ACCEPTED_HEADERS = [(b"content-type", JSON), (b"content-length", str(len(_ACCEPTED)).encode())]
 
 
 class ReadingIngest:
-    """
-    Takes readings in: reads, validates, encodes, publishes, answers.
+    """Takes readings in: reads, validates, encodes, publishes, answers.
 
     Each method answers 202 only once the broker has confirmed, and raises a WeirError otherwise.
     """
@@ -61,21 +61,18 @@ class ReadingIngest:
         key = self._devices.remembered(device) or await self._key(device)
         body = await read_body(scope, receive, self._body_limit)
         now, bounds = self._now()
-        encoded = readings.decode_of_device(body, _media_type(scope), now, bounds, key)
+        encoded = readings.decode_of_device(body, _media_type(scope), now, bounds, key, self._submission_limit)
         return await self._submit(encoded, self._receipt(scope, device))
 
     async def gateway(self, scope: Scope, receive: Receive) -> Answer:
         """Answer `POST /stats/batch`, where each reading names its device."""
         body = await read_body(scope, receive, self._body_limit)
         now, bounds = self._now()
-        submission = readings.decode(body, _media_type(scope), now, bounds)
+        submission = readings.decode(body, _media_type(scope), now, bounds, self._submission_limit)
         keys = await self._devices.keys(submission.device_ids)
         return await self._submit(submission.encode(keys), self._receipt(scope, ""))
 
     async def _submit(self, encoded: Encoded, receipt: UUID | None) -> Answer:
-        total = encoded.records + len(encoded.rejected)
-        if total > self._submission_limit:
-            raise TooLarge(f"a submission may bring {self._submission_limit} readings at most")
         if not encoded.records:
             return problem_of_rejected(encoded.rejected)
         kept_under = await self._publisher.submit(encoded.rows, encoded.records, receipt)
@@ -98,16 +95,17 @@ class ReadingIngest:
         key = header(scope["headers"], b"idempotency-key")
         if not key:
             return None
-        if len(key) > _KEY_LIMIT or not key.isascii() or not key.decode("ascii").isprintable():
-            raise BadRequest(f"Idempotency-Key must be {_KEY_LIMIT} printable ASCII characters at most")
+        if len(key) > KEY_LIMIT or not key.isascii() or not key.decode("ascii").isprintable():
+            raise BadRequest(f"Idempotency-Key must be {KEY_LIMIT} printable ASCII characters at most")
         return keyed_receipt(self._publisher.stream, device.lower(), key.decode("ascii"))
 
 
 def parse_device_id(text: str) -> UUID:
     """Parse a device's id from a path. Raises InvalidRecord."""
     try:
-        if len(text) == 36:  # noqa: PLR2004 - UUID() alone would take braces, urn: and missing hyphens
-            return UUID(text)
+        found = UUID(text)
+        if str(found) == text.lower():  # UUID() alone would take braces, urn: and missing hyphens
+            return found
     except ValueError:
         pass
     raise InvalidRecord("not_a_uuid", "device_id", EXPLANATIONS["not_a_uuid"])

@@ -30,7 +30,8 @@ _FIRST_LOOK, _LONGEST_LOOK = 0.02, 0.5
 Wait = Annotated[float, Query(ge=0, le=3600, description="Seconds to wait for the answer.")]
 
 
-@router.api_route("/devices/{device_id}/analytics/", methods=["GET", "POST"])
+@router.get("/devices/{device_id}/analytics/")
+@router.post("/devices/{device_id}/analytics/")
 async def device_statistics(device_id: UUID, services: ServicesOf, window: WindowOf, wait: Wait = 0) -> Task:
     """Ask for min, max, count, sum and median of each axis of a device."""
     if not await services.devices.key(device_id):
@@ -38,7 +39,8 @@ async def device_statistics(device_id: UUID, services: ServicesOf, window: Windo
     return await _ask(services, "device_statistics", {"device_id": str(device_id)}, window, wait)
 
 
-@router.api_route("/users/{user_id}/analytics/", methods=["GET", "POST"])
+@router.get("/users/{user_id}/analytics/")
+@router.post("/users/{user_id}/analytics/")
 async def user_statistics(
     user_id: Key,
     services: ServicesOf,
@@ -58,6 +60,7 @@ async def get_task(task_id: UUID, services: ServicesOf, wait: Wait = 0) -> Task:
 
 
 async def _ask(services: Services, kind: str, parameters: dict[str, Any], window: Window, wait: float) -> Task:
+    _require_patience(services, wait)
     # The answer says how much is still queued, so what this process accepted must be in the ledger first.
     await services.acceptances.flush()
     span = {"start": window.start and window.start.isoformat(), "end": window.end and window.end.isoformat()}
@@ -66,9 +69,7 @@ async def _ask(services: Services, kind: str, parameters: dict[str, Any], window
 
 
 async def _wait_for(services: Services, job_id: UUID, seconds: float) -> Task:
-    limit = services.settings.job_wait_limit.total_seconds()
-    if seconds > limit:
-        raise InvalidRecord("out_of_range", "wait", f"must be {limit:g} at most")
+    _require_patience(services, seconds)
     deadline, pause = time.monotonic() + seconds, _FIRST_LOOK
     while True:
         job = await run_in_threadpool(services.jobs.fetch, job_id)
@@ -77,6 +78,12 @@ async def _wait_for(services: Services, job_id: UUID, seconds: float) -> Task:
             return _task(job)
         await asyncio.sleep(min(pause, left))
         pause = min(pause * 1.5, _LONGEST_LOOK)
+
+
+def _require_patience(services: Services, seconds: float) -> None:
+    limit = services.settings.job_wait_limit.total_seconds()
+    if seconds > limit:
+        raise InvalidRecord("out_of_range", "wait", f"must be {limit:g} at most")
 
 
 def _require_user(services: Services, user_id: int) -> None:

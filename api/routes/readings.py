@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from api.dependencies import Cursor, Limit, ServicesOf, WindowOf, link_next
 from api.errors import Answer
-from api.ingest.readings import parse_device_id
+from api.ingest.readings import KEY_LIMIT, parse_device_id
 from api.queries import Place, newest
 from api.schemas import Accepted, BatchAccepted, Problem, Stored
 from shared.errors import InvalidRecord, NotFound
@@ -20,6 +21,9 @@ router = APIRouter(tags=["readings"])
 _NUMBER = {"type": "number"}
 _MOMENT = {"type": "string", "format": "date-time"}
 _UUID = {"type": "string", "format": "uuid"}
+
+#: Later than any cursor, with room for the microsecond after it.
+_END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 def _record(of: Callable[[dict[str, Any]], dict[str, Any]], *, names_device: bool) -> dict[str, Any]:
@@ -54,8 +58,10 @@ _FAULTS: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 
+#: Its length is described here and checked where submissions are answered.
 IdempotencyKey = Annotated[
-    str | None, Header(max_length=255, description="The same key from the same device is stored once.")
+    str | None,
+    Header(json_schema_extra={"maxLength": KEY_LIMIT}, description="The same key from the same device is stored once."),
 ]
 DeviceId = Annotated[str, Path(json_schema_extra={"format": "uuid"})]
 
@@ -156,8 +162,9 @@ def _place(cursor: str | None) -> Place | None:
     try:
         time, key, skip = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().split(".")
         place = Place(int(time), int(key), int(skip))
-    except ValueError as error:
+        plausible = place.moment < _END_OF_TIME and 0 < place.key < 1 << 31 and 0 <= place.skip < 1 << 31
+    except (ValueError, OverflowError) as error:
         raise InvalidRecord("invalid_cursor", "cursor", "must be taken from a Link header") from error
-    if abs(place.time) >= 1 << 62 or not 0 < place.key < 1 << 31 or not 0 <= place.skip < 1 << 31:
+    if not plausible:
         raise InvalidRecord("invalid_cursor", "cursor", "must be taken from a Link header")
     return place

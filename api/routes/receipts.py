@@ -16,8 +16,7 @@ _FIND = text("SELECT stored, dead, at FROM receipts WHERE id = :id")
 
 @router.get("/receipts/{receipt_id}")
 def get_receipt(receipt_id: UUID, services: ServicesOf) -> Receipt:
-    """
-    Tell whether the submission kept under this receipt is stored.
+    """Tell whether the submission kept under this receipt is stored.
 
     Submissions that shared a message share its receipt, and `records` counts them together. A receipt nobody has
     written down yet is pending; so is one that was never given out, because only the broker knows what it still has.

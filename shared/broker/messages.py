@@ -95,6 +95,8 @@ def segments(receipt: UUID, records: int, size: int, keyed: bytes, record_bytes:
     own = records - sum(count for _, count, _ in parts)
     if start < 0 or own < 0:
         raise ValueError("the keyed submissions are larger than the message")
+    if any(length != count * record_bytes for _, count, length in parts):
+        raise ValueError("a keyed submission's part of the body is not as long as its records")
     found = [Segment(receipt, own, 0, start)]
     for key, count, length in parts:
         found.append(Segment(key, count, start, start + length))

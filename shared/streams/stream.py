@@ -57,8 +57,8 @@ class Encoded(NamedTuple):
     rejected: list[Rejected]
 
 
-#: Takes a JSON body and the time bounds; gives a function that encodes once the devices' keys are known.
-Decode = Callable[[bytes, str, int, TimeBounds], "Submission"]
+#: Takes a body, its media type, the time for records without one, the time bounds and the most records it may hold.
+Decode = Callable[[bytes, str, int, TimeBounds, int], "Submission"]
 
 
 class Submission(NamedTuple):
@@ -81,7 +81,6 @@ class Stream:
     record_bytes: int
     #: Schema version, carried by every message: a consumer refuses what it does not know.
     version: int
-    #: JSON body of another producer, its media type, the time for records without one, time bounds.
     decode: Decode
 
     @property
