@@ -1,5 +1,6 @@
 """Runs the API: `python -m api`."""
 
+import signal
 import sys
 
 import uvicorn
@@ -20,6 +21,8 @@ def main() -> int:
         print(f"weir api: {error}", file=sys.stderr)  # noqa: T201
         return 1
     logs.configure(settings.log_level, as_json=settings.log_json)
+    # uvicorn drains at SIGTERM and then raises it again; drained is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
         create_app(settings),
         host=settings.api_host,
@@ -29,6 +32,7 @@ def main() -> int:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,  # nobody here asks for a client's address
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     return 0

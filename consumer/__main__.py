@@ -6,6 +6,7 @@ import sys
 from functools import partial
 
 import structlog
+import uvloop
 
 from consumer import partitions
 from consumer.consumer import StreamConsumer
@@ -73,7 +74,7 @@ def main() -> int:
         print(f"weir consumer: {error}", file=sys.stderr)  # noqa: T201
         return 1
     logs.configure(settings.log_level, as_json=settings.log_json)
-    asyncio.run(run(settings))
+    uvloop.run(run(settings))
     return 0
 
 

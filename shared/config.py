@@ -82,7 +82,7 @@ class Settings(BaseSettings):
 
     #: A batch is full with this many records, due when its first has waited this long.
     batch_limit: Count = 20_000
-    batch_wait: Span = timedelta(milliseconds=20)
+    batch_wait: Span = timedelta(milliseconds=40)
     #: Messages the broker hands out ahead of their acks.
     prefetch: Annotated[int, Field(gt=0, lt=65536)] = 400
     #: One transaction of the consumer, measured on our side: a frozen server answers nothing.

@@ -1,7 +1,7 @@
 """Reads a request's body: bounded as sent and as unpacked."""
 
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -12,6 +12,8 @@ from shared.errors import TooLarge
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+#: A request's headers by name in lower case, as ASGI gives them; of one sent twice the last counts.
+Headers = Mapping[bytes, bytes]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 #: zlib's window bits for a gzip header and trailer.
@@ -22,16 +24,8 @@ class Disconnected(Exception):
     """The client went away before its body was complete; there is nobody to answer."""
 
 
-def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
-    """Return the value of a header, empty when it is not there. ASGI gives names in lower case."""
-    for key, value in headers:
-        if key == name:
-            return value
-    return b""
-
-
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """Read the whole body and unpack it.
+async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
+    """Read the whole body and unpack it, as its headers say.
 
     Raises:
         TooLarge: over `limit` bytes, whether announced, chunked or unpacked.
@@ -39,7 +33,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         UnsupportedMediaType: it is encoded otherwise.
         Disconnected: the client went away.
     """
-    if _announced(scope) > limit:
+    if _announced(headers) > limit:
         raise _too_large(limit)
     message = await receive()
     body: bytes = message.get("body", b"")
@@ -49,10 +43,10 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         body = await _rest(body, receive, limit)
     if len(body) > limit:
         raise _too_large(limit)
-    encoding = header(scope["headers"], b"content-encoding").lower()
-    if not encoding or encoding == b"identity":
+    encoding = headers.get(b"content-encoding")
+    if not encoding or encoding.lower() == b"identity":
         return body
-    if encoding != b"gzip":
+    if encoding.lower() != b"gzip":
         raise UnsupportedMediaType("Content-Encoding must be gzip or absent")
     return _unpack(body, limit)
 
@@ -84,9 +78,9 @@ def _unpack(body: bytes, limit: int) -> bytes:
     return unpacked
 
 
-def _announced(scope: Scope) -> int:
+def _announced(headers: Headers) -> int:
     """How long the sender says the body will be; 0 when it does not say."""
-    length = header(scope["headers"], b"content-length")
+    length = headers.get(b"content-length", b"")
     return int(length) if length.isdigit() else 0
 
 
@@ -108,11 +102,11 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        size = 0
+        size, announced = 0, _announced(dict(scope["headers"]))
 
         async def bounded() -> MutableMapping[str, Any]:
             nonlocal size
-            if _announced(scope) > self._limit:
+            if announced > self._limit:
                 raise self._error
             message = await receive()
             size += len(message.get("body", b""))

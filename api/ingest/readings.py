@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from api.errors import JSON, Answer, BadRequest, problem_of_rejected
-from api.ingest.body import Receive, Scope, header, read_body
+from api.ingest.body import Headers, Receive, Scope, read_body
 from api.ingest.devices import Devices
 from shared.broker.messages import keyed_receipt
 from shared.broker.publisher import Publisher
@@ -50,27 +50,30 @@ class ReadingIngest:
     async def one(self, device: str, scope: Scope, receive: Receive) -> Answer:
         """Answer `POST /devices/{device}/stats/`."""
         key = self._devices.remembered(device) or await self._key(device)
-        body = await read_body(scope, receive, self._body_limit)
+        headers: Headers = dict(scope["headers"])
+        body = await read_body(headers, receive, self._body_limit)
         now, bounds = self._now()
         rows = readings.encode_one(body, key, now, bounds)
-        receipt = await self._publisher.submit(rows, 1, self._receipt(scope, device))
+        receipt = await self._publisher.submit(rows, 1, self._receipt(headers, device))
         return Answer(202, [*_ACCEPTED_HEADERS, _location(receipt)], _ACCEPTED)
 
     async def batch(self, device: str, scope: Scope, receive: Receive) -> Answer:
         """Answer `POST /devices/{device}/stats/batch`: what is valid is kept, the rest is listed."""
         key = self._devices.remembered(device) or await self._key(device)
-        body = await read_body(scope, receive, self._body_limit)
+        headers: Headers = dict(scope["headers"])
+        body = await read_body(headers, receive, self._body_limit)
         now, bounds = self._now()
-        encoded = readings.decode_of_device(body, _media_type(scope), now, bounds, key, self._submission_limit)
-        return await self._submit(encoded, self._receipt(scope, device))
+        encoded = readings.decode_of_device(body, _media_type(headers), now, bounds, key, self._submission_limit)
+        return await self._submit(encoded, self._receipt(headers, device))
 
     async def gateway(self, scope: Scope, receive: Receive) -> Answer:
         """Answer `POST /stats/batch`, where each reading names its device."""
-        body = await read_body(scope, receive, self._body_limit)
+        headers: Headers = dict(scope["headers"])
+        body = await read_body(headers, receive, self._body_limit)
         now, bounds = self._now()
-        submission = readings.decode(body, _media_type(scope), now, bounds, self._submission_limit)
+        submission = readings.decode(body, _media_type(headers), now, bounds, self._submission_limit)
         keys = await self._devices.keys(submission.device_ids)
-        return await self._submit(submission.encode(keys), self._receipt(scope, ""))
+        return await self._submit(submission.encode(keys), self._receipt(headers, ""))
 
     async def _submit(self, encoded: Encoded, receipt: UUID | None) -> Answer:
         if not encoded.records:
@@ -90,9 +93,9 @@ class ReadingIngest:
         now = time.time_ns() // 1000 - _PG_EPOCH_MICROSECONDS
         return now, TimeBounds(self._earliest, now + self._ahead)
 
-    def _receipt(self, scope: Scope, device: str) -> UUID | None:
+    def _receipt(self, headers: Headers, device: str) -> UUID | None:
         """Derive the receipt from the Idempotency-Key, where there is one."""
-        key = header(scope["headers"], b"idempotency-key")
+        key = headers.get(b"idempotency-key")
         if not key:
             return None
         if len(key) > KEY_LIMIT or not key.isascii() or not key.decode("ascii").isprintable():
@@ -111,12 +114,12 @@ def parse_device_id(text: str) -> UUID:
     raise InvalidRecord("not_a_uuid", "device_id", EXPLANATIONS["not_a_uuid"])
 
 
-def _media_type(scope: Scope) -> str:
-    return header(scope["headers"], b"content-type").partition(b";")[0].strip().lower().decode("latin-1")
+def _media_type(headers: Headers) -> str:
+    return headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
 
 
-def _location(receipt: UUID) -> tuple[bytes, bytes]:
-    return b"location", f"/receipts/{receipt}".encode()
+def _location(receipt: str) -> tuple[bytes, bytes]:
+    return b"location", b"/receipts/" + receipt.encode()
 
 
 def _batch_body(accepted: int, rejected: Sequence[Rejected]) -> bytes:

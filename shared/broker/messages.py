@@ -47,14 +47,15 @@ class Group:
     stream: Stream
     #: When it was opened, by the event loop's clock, in seconds.
     opened: float
-    receipt: UUID = field(default_factory=new_receipt)
+    #: As text: it goes into the message and into every answer.
+    receipt: str = field(default_factory=lambda: str(new_receipt()))
     minute: int = field(default_factory=lambda: int(time.time()) // 60)
     records: int = 0
     size: int = 0
     rows: list[bytes] = field(default_factory=list)
     keyed: list[tuple[UUID, int, bytes]] = field(default_factory=list)
 
-    def add(self, rows: bytes, records: int, receipt: UUID | None = None) -> UUID:
+    def add(self, rows: bytes, records: int, receipt: UUID | None = None) -> str:
         """Take a submission in; the answer is the receipt it will be kept under."""
         self.records += records
         self.size += len(rows)
@@ -62,7 +63,7 @@ class Group:
             self.rows.append(rows)
             return self.receipt
         self.keyed.append((receipt, records, rows))
-        return receipt
+        return str(receipt)
 
     def body(self) -> bytes:
         return b"".join([*self.rows, *(rows for _, _, rows in self.keyed)])
@@ -74,7 +75,7 @@ class Group:
                 b"".join(_KEYED.pack(receipt.bytes, records, len(rows)) for receipt, records, rows in self.keyed)
             )
         return Basic.Properties(
-            message_id=str(self.receipt),
+            message_id=self.receipt,
             message_type=self.stream.message_type,
             content_type=COPY,
             delivery_mode=PERSISTENT,

@@ -78,8 +78,8 @@ class Publisher:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def submit(self, rows: bytes, records: int, receipt: UUID | None = None) -> UUID:
-        """Return the receipt once the broker has confirmed the message that carries these rows.
+    async def submit(self, rows: bytes, records: int, receipt: UUID | None = None) -> str:
+        """Return the receipt's text once the broker has confirmed the message that carries these rows.
 
         Raises:
             PublishRefused: too much waits here already, or the queue is full.
@@ -140,7 +140,7 @@ class Publisher:
                     try:
                         return await publish(channel, EXCHANGE, self.stream.name, body, properties)
                     except BrokerUnavailable:
-                        log.warning("publishing again", stream=self.stream.name, receipt=str(group.receipt))
+                        log.warning("publishing again", stream=self.stream.name, receipt=group.receipt)
                         await asyncio.sleep(RETRY_SECONDS)
         except TimeoutError as error:
             raise self._connection.fault or BrokerUnavailable("the broker did not confirm in time") from error

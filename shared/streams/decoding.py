@@ -35,14 +35,16 @@ _NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
-#: Up to the next word that JSON does not have, and that word. Texts are stepped over, also one that never ends, so
-#: that this takes linear time in a broken body; so does the next.
-_NOT_FINITE = re.compile(rb'((?:"(?:[^"\\]++|\\.)*+"?|[^"NI-]++|(?!-?Infinity|NaN).)*+)(-?Infinity|NaN|\Z)', re.DOTALL)
-#: Up to the next half of a surrogate pair, and that half.
-_HALF_PAIR = re.compile(
-    rb"((?:[^\\]++|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(?!\\u[dD][89a-fA-F]..)\\.?)*+)(\\u[dD][89a-fA-F]..|\Z)",
+#: A stretch without an escape or a word that JSON does not have; or a text with escapes, even one that never ends; or
+#: such a word. No two of these begin alike and nothing follows them, so a broken body takes linear time too. The
+#: stretch has a bound because each of its pieces takes memory.
+_PIECE = re.compile(
+    rb'(?:[^"NI-]+|"[^"\\]*"){1,1000}|"[^"\\]*(?:\\.[^"\\]*)*"?|-?Infinity|NaN',
     re.DOTALL,
 )
+_WORDS = {b"NaN", b"Infinity", b"-Infinity"}
+#: An escape in a text: a surrogate pair, half of one, or another.
+_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)", re.DOTALL)
 
 
 class Rejected(msgspec.Struct, frozen=True, omit_defaults=False):
@@ -194,8 +196,14 @@ def _mended(body: bytes) -> bytes:
     """Put something that msgspec can step over, and that no schema takes either, in place of NaN, Infinity and half
     surrogate pairs: a number beyond a float, and NUL.
     """
-    body = _NOT_FINITE.sub(lambda found: found[1] + (found[2] and b"1e999"), body)
-    return _HALF_PAIR.sub(lambda found: found[1] + (found[2] and rb"\u0000"), body)
+
+    def mend(found: re.Match[bytes]) -> bytes:
+        piece = found[0]
+        if piece in _WORDS:
+            return b"1e999"
+        return _ESCAPE.sub(lambda escape: rb"\u0000" if escape[1] else escape[0], piece) if b"\\u" in piece else piece
+
+    return _PIECE.sub(mend, body)
 
 
 def invalid(error: msgspec.ValidationError) -> InvalidRecord:

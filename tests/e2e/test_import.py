@@ -100,7 +100,7 @@ def test_statistics_of_a_window_leave_out_the_rest(weir, email, tmp_path):
 
 
 def test_interrupted_import_goes_on_where_it_was(weir, weir_url, email, tmp_path):
-    rows = rows_of("a", count=20_000)
+    rows = rows_of("a", count=60_000)
     file = written(tmp_path / "readings.csv", rows)
     arguments = ["import", "readings", str(file), "--user", email, "--chunk", "10"]
     importing = subprocess.Popen([*WEIR, *arguments, "--url", weir_url], cwd=ROOT, stderr=subprocess.PIPE, text=True)

@@ -27,18 +27,18 @@ submissions = st.lists(st.tuples(st.integers(1, 5), st.booleans()), min_size=1, 
 def gather(sent):
     """A group of submissions, and what must be found under each receipt."""
     group = Group(READINGS, opened=0.0)
-    expected = {group.receipt: b""}
+    expected = {UUID(group.receipt): b""}
     for number, (records, keyed) in enumerate(sent):
         rows = bytes([number + 1]) * records * SIZE
         kept_under = group.add(rows, records, uuid4() if keyed else None)
         assert (kept_under == group.receipt) is not keyed
-        expected[kept_under] = expected.get(kept_under, b"") + rows
+        expected[UUID(kept_under)] = expected.get(UUID(kept_under), b"") + rows
     return group, expected
 
 
 def read(group):
     body, headers = group.body(), group.properties().headers
-    return body, segments(group.receipt, headers[RECORDS], len(body), bytes(headers.get(KEYED, b"")), SIZE)
+    return body, segments(UUID(group.receipt), headers[RECORDS], len(body), bytes(headers.get(KEYED, b"")), SIZE)
 
 
 @given(submissions)
@@ -53,7 +53,7 @@ def test_segments_give_back_every_submission(sent):
 def test_segments_cover_the_body_without_a_gap(sent):
     group, _ = gather(sent)
     body, found = read(group)
-    assert found[0].receipt == group.receipt
+    assert found[0].receipt == UUID(group.receipt)
     assert [one.start for one in found] == [0, *(one.end for one in found[:-1])]
     assert found[-1].end == len(body) == group.size
     assert sum(one.records for one in found) == group.records
@@ -103,7 +103,7 @@ def test_message_survives_the_broker_and_says_what_it_is():
     group, _ = gather([(1, False), (2, True)])
     properties = group.properties()
     assert properties.delivery_mode == 2
-    assert (properties.message_id, properties.message_type) == (str(group.receipt), "readings/1")
+    assert (properties.message_id, properties.message_type) == (group.receipt, "readings/1")
     properties.marshal()  # every header has a form that AMQP knows
 
 
