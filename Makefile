@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up down reset status test check format loadtest
+.PHONY: help up down reset status test check format loadtest bench
 
 BIN := .venv/bin
 # Made last, so an interrupted install is never taken for a whole one.
@@ -38,6 +38,9 @@ format: $(READY) ## format the code and mend what ruff can mend
 
 loadtest: $(READY) ## 50 users for half a minute against the running API
 	@$(BIN)/locust -f loadtest/locustfile.py --headless -u 50 -r 50 -t 30s --host $(API) --only-summary
+
+bench: $(READY) ## measure Weir beside its limits, on servers of its own: a quarter of an hour, on a quiet machine
+	@$(BIN)/python -m cli bench
 
 # A clone where nothing was ever started needs no install to stop nothing, and one that runs is stopped as it is.
 where_something_runs = if [ ! -e .weir ]; then echo "Nothing was started here."; exit 0; fi; \

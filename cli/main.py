@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli import demo, readings
+from cli.bench import command as benchmark
 from cli.stack import Stack
 from shared.config import load
 from shared.errors import WeirError
@@ -78,6 +79,7 @@ def migrate() -> None:
 # Commands of other modules.
 app.add_typer(readings.import_app, name="import")
 app.command()(readings.stats)
+app.command()(benchmark.bench)
 
 
 def main() -> None:

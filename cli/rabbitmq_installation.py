@@ -8,13 +8,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from cli import apt
 from shared.errors import Misconfigured
 
 #: Debian and the RabbitMQ packages put the plain scripts here; those in /usr/sbin insist on their own user.
 INSTALLED = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 ERLANG_ROOT = "/usr/lib/erlang"
-#: An install that waits for another one's lock gives up after this.
-APT = ("apt-get", "-o", "DPkg::Lock::Timeout=120", "-o", "Acquire::Retries=3")
 ADVICE = "install rabbitmq-server (3.10 or newer), or use `docker compose up`"
 
 
@@ -46,25 +45,7 @@ def _installed() -> Installation | None:
 
 
 def _install() -> Installation | None:
-    as_root = _ways_to_root()
-    if as_root is None or not shutil.which("apt-get"):
-        return None
-    install = [*as_root, *APT, "install", "-y", "--no-install-recommends", "rabbitmq-server"]
-    if not _succeeds(install) and not (_succeeds([*as_root, *APT, "update"]) and _succeeds(install)):
-        return None
-    return _installed()
-
-
-def _ways_to_root() -> list[str] | None:
-    if os.geteuid() == 0:
-        return ["env", "DEBIAN_FRONTEND=noninteractive"]
-    if shutil.which("sudo") and _succeeds(["sudo", "-n", "true"]):
-        return ["sudo", "-n", "env", "DEBIAN_FRONTEND=noninteractive"]
-    return None
-
-
-def _succeeds(command: list[str]) -> bool:
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0
+    return _installed() if apt.install("rabbitmq-server") else None
 
 
 def _cache() -> Path:
@@ -112,7 +93,7 @@ def _download_and_unpack(folder: Path, target: Path) -> None:
     listing = _output([*depends.split(), "rabbitmq-server"], folder)
     # A name that is indented or in <> belongs to another package's line, or is a choice no package has.
     names = {line for line in listing.splitlines() if line.startswith("erlang-")}
-    _output([*APT, "download", "rabbitmq-server", *sorted(names)], folder)
+    _output([*apt.APT, "download", "rabbitmq-server", *sorted(names)], folder)
     for package in folder.glob("*.deb"):
         _output(["dpkg", "-x", str(package), str(target)], folder)
 

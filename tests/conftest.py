@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from factories import Weir
-from servers import RunningServer
 
 from cli.programs import free_ports
 from cli.rabbitmq_installation import find_or_install
+from cli.running import RunningServer
 from cli.servers import PostgresServer, RabbitPorts, RabbitServer
 from shared.migrations import upgrade
 

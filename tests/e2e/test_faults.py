@@ -13,12 +13,12 @@ from uuid import UUID
 import httpx
 import pytest
 from factories import Weir
-from servers import RunningServer
 from typer.testing import CliRunner
 
 from cli.main import app
 from cli.programs import free_ports
 from cli.rabbitmq_installation import find_or_install
+from cli.running import RunningServer
 from cli.servers import RabbitPorts, RabbitServer
 
 

@@ -1,4 +1,4 @@
-"""Real servers as plain children of the test run."""
+"""Real servers as plain children of this process: for the tests and the benchmark."""
 
 import subprocess
 from signal import Signals
@@ -11,13 +11,18 @@ STOP_SECONDS = 30
 
 
 class RunningServer:
-    """A server's programs as plain children of the test run, with their output in the server's folder."""
+    """A server's programs as plain children, with their output in the server's folder."""
 
     def __init__(self, server: PostgresServer | RabbitServer) -> None:
         self.server = server
         self._children: dict[str, tuple[subprocess.Popen[bytes], Program]] = {}
         server.prepare()
         self.start()
+
+    @property
+    def pid(self) -> int:
+        """Of the server itself, not of its name service."""
+        return self._children[self.server.name][0].pid
 
     def start(self) -> None:
         """Start what does not run."""
@@ -27,11 +32,11 @@ class RunningServer:
             with (self.server.folder / f"{program.name}.log").open("ab") as log:
                 child = subprocess.Popen(
                     program.command,
-                    env=inherited_environment() | program.environment,
+                    env={**inherited_environment(), **program.environment},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    start_new_session=True,  # Ctrl-C is for the tests, which then stop the servers in order
+                    start_new_session=True,  # Ctrl-C is for this process, which then stops the servers in order
                 )
             self._children[program.name] = child, program
 

@@ -1,0 +1,38 @@
+"""What the benchmark compares, and the figures to reach."""
+
+from cli.bench.figures import Comparison, Target
+
+COMPARISONS = (
+    Comparison("lane ÷ bare ASGI, 64 connections", "lane.64.per_second", "÷", "bare.64.per_second", Target(0.40, 0.60)),
+    Comparison("lane ÷ bare ASGI, 1 connection", "lane.1.per_second", "÷", "bare.1.per_second"),
+    Comparison("lane ÷ bare ASGI, 256 connections", "lane.256.per_second", "÷", "bare.256.per_second"),
+    Comparison("lane ÷ FastAPI that does nothing, 64 connections", "lane.64.per_second", "÷", "fastapi.64.per_second"),
+    Comparison("lane ÷ plain reference, 64 connections", "lane.64.per_second", "÷", "plain.64.per_second", Target(6, 10)),
+    Comparison("lane ÷ plain reference, 1 connection", "lane.1.per_second", "÷", "plain.1.per_second"),
+    Comparison("lane ÷ plain reference, 256 connections", "lane.256.per_second", "÷", "plain.256.per_second"),
+    Comparison(
+        "lane − bare confirmed publish, 1 connection", "latency.lane.p50_ms", "−", "latency.publish.p50_ms",
+        Target(0.5, 0.3), "ms",
+    ),
+    Comparison("batches as columns ÷ raw COPY", "columns.rows_per_second", "÷", "copy.rows_per_second", Target(0.6, 0.8)),
+    Comparison("batches as arrays ÷ raw COPY", "arrays.rows_per_second", "÷", "copy.rows_per_second", Target(0.6, 0.8)),
+    Comparison(
+        "backlog of batches drained ÷ raw COPY", "backlog.batches.rows_per_second", "÷", "copy.rows_per_second",
+        Target(0.8, 0.95),
+    ),
+    Comparison(
+        "backlog of single readings drained ÷ raw COPY", "backlog.singles.rows_per_second", "÷", "copy.rows_per_second",
+        Target(0.8, 0.95),
+    ),
+    Comparison("202 → visible, p50 at half capacity", "visible.p50_ms", unit="ms"),
+    Comparison("202 → visible, p99 at half capacity", "visible.p99_ms", target=Target(250, 100), unit="ms"),
+    Comparison("SQL's time ÷ ours, statistics of a million", "statistics.sql_ms", "÷", "statistics.api_ms"),
+    Comparison(
+        "API memory, 1,000,000 ÷ 10,000 single readings", "memory.api.singles.many_mb", "÷",
+        "memory.api.singles.few_mb", Target(1.2, 1.05),
+    ),
+    Comparison(
+        "API memory, 1,000,000 ÷ 10,000 in batches", "memory.api.batches.many_mb", "÷",
+        "memory.api.batches.few_mb", Target(1.2, 1.05),
+    ),
+)  # fmt: skip

@@ -1,0 +1,36 @@
+-- One reading per request. With a rate after `--`, requests leave at that many per second and thread, whatever the
+-- answers take (as long as there are connections to spare); without one, as fast as they are answered.
+-- Prints its result as one line of JSON.
+
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+wrk.body = '{"x": 20.125, "y": -0.5, "z": 1013.25}'
+
+local ffi = require("ffi")
+ffi.cdef("typedef struct { long seconds; long nanoseconds; } weir_time; int clock_gettime(int clock, weir_time *time);")
+local MONOTONIC = 1
+local time = ffi.new("weir_time")
+
+local function now()
+   ffi.C.clock_gettime(MONOTONIC, time)
+   return tonumber(time.seconds) * 1000 + tonumber(time.nanoseconds) / 1e6
+end
+
+function init(args)
+   local rate = tonumber(args[1])
+   if not rate then return end
+   local slot = now()
+   -- wrk asks for a connection's pause in milliseconds: up to the next slot that no other connection has taken.
+   function delay()
+      slot = slot + 1000 / rate
+      return math.max(0, slot - now())
+   end
+end
+
+function done(summary, latency, requests)
+   local errors = summary.errors
+   io.write(string.format(
+      '{"requests": %d, "microseconds": %d, "p50": %d, "p99": %d, "not_answered": %d, "not_accepted": %d}\n',
+      summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
+      errors.connect + errors.read + errors.write + errors.timeout, errors.status))
+end
