@@ -24,7 +24,7 @@ from shared.migrations import upgrade
 
 CHECKOUT = Path(__file__).parents[1]
 #: The services, and the seconds their drain may take.
-SERVICES = {"beat": 10, "worker": 30, "consumer": 30, "api": 15}
+SERVICES = {"beat": 10, "worker": 30, "consumer": 30, "api": 40}
 PACKAGES = ("api", "consumer", "analytics", "shared")
 SERVER_SECONDS = 90
 API_SECONDS = 60

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 
@@ -9,11 +10,11 @@ import structlog
 
 from consumer.batch import Batch, Intake
 from consumer.dead_letters import DeadLetters
-from consumer.deliveries import Reader
+from consumer.deliveries import Delivery, Part, Reader
 from consumer.writer import Writer
 from shared.broker import topology
-from shared.broker.connection import DRIVER_ERRORS, Channel
-from shared.errors import InvalidRecord, Misconfigured, PublishRefused, Unavailable
+from shared.broker.connection import Channel, translated
+from shared.errors import InvalidRecord, Misconfigured, PublishRefused, Unavailable, WeirError
 from shared.streams import STREAMS
 
 log = structlog.get_logger()
@@ -87,7 +88,7 @@ class StreamConsumer:
         self._draining = True
         self._connected.set()
         if self._intake is not None:
-            with suppress(*DRIVER_ERRORS):
+            with suppress(WeirError), translated():
                 await self._intake.channel.basic_cancel(self._intake.consumer_tag, timeout=5)
             self._intake.wake()
 
@@ -96,7 +97,7 @@ class StreamConsumer:
         wait = FIRST_WAIT
         while not batch.channel.is_closed:
             try:
-                await self._write(batch)
+                await self._write(batch.deliveries)
                 break
             except (Unavailable, PublishRefused) as error:
                 log.warning("waiting to write", stream=self._reader.stream.name, reason=str(error))
@@ -104,29 +105,48 @@ class StreamConsumer:
                 log.error("cannot write: call a person", stream=self._reader.stream.name, reason=str(error))
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))
             wait = min(wait * 2, LONGEST_WAIT)
-        with suppress(*DRIVER_ERRORS):  # a lost ack means a redelivery, which finds its receipt
+        with suppress(WeirError), translated():  # a lost ack means a redelivery, which finds its receipt
             await batch.channel.basic_ack(batch.last_tag, multiple=True)
 
-    async def _write(self, batch: Batch) -> None:
-        await self._resolve(batch)
-        born_dead = [part for delivery in batch.deliveries for part in delivery.parts if part.dead]
-        await self._dead_letters.publish(born_dead)
-        try:
-            counts = await self._writer.write(batch.deliveries)
-        except InvalidRecord as error:
-            parts = await self._writer.find_dead(batch.deliveries)
-            if not parts:
-                raise Misconfigured(f"the batch fails but none of its records does: {error}") from error
-            await self._dead_letters.publish(parts)
-            counts = await self._writer.write(batch.deliveries)
-        log.debug("written", stream=self._reader.stream.name, messages=len(batch.deliveries), **counts)
+    async def _write(self, deliveries: Sequence[Delivery]) -> None:
+        await self._resolve(deliveries)
+        await self._announce([part for one in deliveries for part in one.parts if part.announced < len(part.dead)])
+        await self._write_or_halve(deliveries)
 
-    async def _resolve(self, batch: Batch) -> None:
+    async def _write_or_halve(self, deliveries: Sequence[Delivery]) -> None:
+        """Write all; where that fails for a record's sake, each half by itself, down to the delivery that has it."""
+        try:
+            counts = await self._writer.write(deliveries)
+        except InvalidRecord as error:
+            if len(deliveries) > 1:
+                middle = len(deliveries) // 2
+                await self._write_or_halve(deliveries[:middle])
+                await self._write_or_halve(deliveries[middle:])
+                return
+            await self._write_without_dead(deliveries[0], error)
+        else:
+            log.debug("written", stream=self._reader.stream.name, messages=len(deliveries), **counts)
+
+    async def _write_without_dead(self, delivery: Delivery, fault: InvalidRecord) -> None:
+        parts = await self._writer.find_dead(delivery) or delivery.condemn(fault)
+        await self._dead_letters.publish(parts)
+        try:
+            await self._writer.write([delivery])
+        except InvalidRecord as error:
+            raise Misconfigured(f"not even the receipt of a message can be written: {error}") from error
+
+    async def _announce(self, parts: Sequence[Part]) -> None:
+        """Publish what was dead on arrival, unless an earlier delivery of it is written already."""
+        if parts:
+            seen = await self._writer.seen(parts)
+            await self._dead_letters.publish([part for part in parts if part.receipt not in seen])
+
+    async def _resolve(self, deliveries: Sequence[Delivery]) -> None:
         """Encode JSON bodies, which needs the keys of their devices."""
-        waiting = [delivery for delivery in batch.deliveries if delivery.submission is not None]
+        waiting = [delivery for delivery in deliveries if delivery.submission is not None]
         if not waiting:
             return
         ids = {device_id for one in waiting if one.submission for device_id in one.submission.device_ids}
         keys = await self._writer.device_keys(ids)
         for delivery in waiting:
-            delivery.resolve(keys)
+            await asyncio.to_thread(delivery.resolve, keys)

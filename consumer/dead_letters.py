@@ -15,6 +15,9 @@ from shared.broker.publisher import publish_dead
 from shared.errors import BrokerUnavailable
 from shared.streams.stream import Stream
 
+#: Letters that wait for their confirm at the same time.
+IN_FLIGHT = 100
+
 
 class DeadLetters:
     """Publishes dead letters of one stream, on a connection of its own: an alarm must not stop the acks."""
@@ -25,7 +28,7 @@ class DeadLetters:
         self._deadline = deadline.total_seconds()
 
     async def publish(self, parts: Iterable[Part]) -> int:
-        """Publish the dead records of these parts and wait for each confirm; return how many.
+        """Publish the dead records of these parts, as far as they are not, and wait for each confirm; return how many.
 
         A letter's id follows from receipt and index, so one published twice can be told.
 
@@ -34,10 +37,11 @@ class DeadLetters:
         """
         count = 0
         for part in parts:
-            for record in part.dead[part.announced :]:
-                await self._publish(part.receipt, record)
-                part.announced += 1
-                count += 1
+            while part.announced < len(part.dead):
+                some = part.dead[part.announced : part.announced + IN_FLIGHT]
+                await asyncio.gather(*(self._publish(part.receipt, record) for record in some))
+                part.announced += len(some)
+                count += len(some)
         return count
 
     async def _publish(self, receipt: UUID, record: DeadRecord) -> None:

@@ -1,17 +1,25 @@
 """From an AMQP message to what is written: parts, each under its own receipt."""
 
+import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import structlog
+
 from shared.broker.connection import Message
-from shared.broker.messages import KEYED, MINUTE, RECORDS, foreign_receipt, new_receipt, segments
+from shared.broker.messages import KEYED, MINUTE, RECORDS, foreign_receipt, segments
 from shared.errors import InvalidRecord, TooLarge
 from shared.streams.decoding import EXPLANATIONS
 from shared.streams.readings import PG_EPOCH, microseconds
 from shared.streams.stream import COPY, JSON, Stream, Submission, TimeBounds
+
+log = structlog.get_logger()
+
+#: Minutes since 1970 of the year 9999, the last that a timestamptz of ours needs to hold.
+_LAST_MINUTE = 253_402_300_800 // 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,13 @@ class Delivery:
             for one in encoded.rejected
         ]
 
+    def condemn(self, fault: InvalidRecord) -> list[Part]:
+        """Give the whole delivery up: it cannot be written, and no single record of it is to blame."""
+        for part in self.parts:
+            part.dead.append(DeadRecord(None, fault.code, str(fault), part.rows, COPY))
+            part.rows = b""
+        return self.parts
+
 
 @dataclass(frozen=True)
 class Reader:
@@ -82,28 +97,44 @@ class Reader:
     limit: int
 
     def read(self, message: Message) -> Delivery:
-        """Read one message; whatever is wrong with it becomes a dead record, never an error."""
+        """Read one message. Whatever is wrong with it becomes a dead record, never an error."""
         properties = message.header.properties
         tag = message.delivery_tag
         assert tag is not None
-        receipt = foreign_receipt(properties.message_id) if properties.message_id else new_receipt()
+        receipt = self._receipt(message)
         try:
             if properties.content_type == COPY:
                 return self._ours(tag, receipt, message)
             return self._foreign(tag, receipt, message)
         except InvalidRecord as error:
-            dead = DeadRecord(None, error.code, str(error), message.body, properties.content_type or "")
-            return Delivery(tag, int(time.time()) // 60, [Part(receipt, 1, b"", [dead])], foreign=True)
+            fault = error
+        except Exception:
+            # One message must not end the consumer, and with it take its neighbours round and round.
+            log.exception("a message could not be read", receipt=str(receipt))
+            fault = InvalidRecord("malformed", None, "the message cannot be read")
+        dead = DeadRecord(None, fault.code, str(fault), message.body, properties.content_type or "")
+        return Delivery(tag, int(time.time()) // 60, [Part(receipt, 1, b"", [dead])], foreign=True)
+
+    def _receipt(self, message: Message) -> UUID:
+        """The receipt of a message; one without an id is known by its body, so that it is dead-lettered once."""
+        properties = message.header.properties
+        message_id = properties.message_id or hashlib.sha256(message.body).hexdigest()
+        return foreign_receipt(self.stream, properties.app_id or properties.user_id or "", message_id)
 
     def _ours(self, tag: int, receipt: UUID, message: Message) -> Delivery:
         properties = message.header.properties
         headers = properties.headers or {}
         if properties.message_type != self.stream.message_type:
             raise InvalidRecord("unknown_version", None, f"the message is not {self.stream.message_type}")
+        records, minute, keyed = headers.get(RECORDS), headers.get(MINUTE), headers.get(KEYED, b"")
+        # bytes(5) would be five zeros, so types are looked at before anything is made of them.
+        if not (isinstance(records, int) and isinstance(minute, int) and isinstance(keyed, bytes | bytearray)):
+            raise InvalidRecord("malformed", None, "a header is missing or of another type")
+        if not 0 < minute < _LAST_MINUTE:
+            raise InvalidRecord("malformed", None, "the minute of the message is not plausible")
         try:
-            records, minute, keyed = int(headers[RECORDS]), int(headers[MINUTE]), bytes(headers.get(KEYED, b""))  # type: ignore[arg-type]
-            found = segments(receipt, records, len(message.body), keyed, self.stream.record_bytes)
-        except (KeyError, TypeError, ValueError) as error:
+            found = segments(receipt, records, len(message.body), bytes(keyed), self.stream.record_bytes)
+        except ValueError as error:
             raise InvalidRecord("malformed", None, "the headers do not fit the body") from error
         parts = [Part(one.receipt, one.records, message.body[one.start : one.end]) for one in found]
         return Delivery(tag, minute, parts)

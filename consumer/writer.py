@@ -1,28 +1,21 @@
 """Writes batches: receipts, the rows of those that are new, and the ledger, in one transaction."""
 
-import asyncio
 import io
 import json
-import os
-import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import psycopg2
-import psycopg2.extensions
 
 from consumer.deliveries import DeadRecord, Delivery, Part
-from shared.database import KEEPALIVE, meaning, translated
-from shared.errors import DatabaseUnavailable, InvalidRecord, Unavailable
+from consumer.session import Connection, Session
+from shared.database import meaning
+from shared.errors import InvalidRecord
 from shared.ledger import ADD
 from shared.streams.stream import COPY, COPY_HEADER, COPY_TRAILER, Stream, split_rows
-
-Result = TypeVar("Result")
 
 #: COPY reads from us in pieces of this size.
 _PIECE_BYTES = 1 << 20
@@ -35,86 +28,54 @@ _RECEIPTS = """
 """
 
 
-class Writer:
-    """Writes one stream's batches on a connection and a thread of its own.
+_SEEN = "SELECT id::text FROM receipts WHERE id = ANY(%s::uuid[])"
+_KEYS = "SELECT id::text, key FROM devices WHERE id = ANY(%s::uuid[])"
 
-    Every call ends within `deadline`: a frozen server never answers, so the thread that waits for it is left behind
-    and its socket shut. The outcome is then unknown, and writing the same batch again is safe.
-    """
+
+class Writer:
+    """Writes one stream's batches. Writing the same batch again is always safe: its receipts are there already."""
 
     def __init__(self, database_url: str, stream: Stream, deadline: timedelta) -> None:
-        self._dsn = database_url.replace("+psycopg2", "", 1)
+        self._session = Session(database_url, deadline)
         self._stream = stream
-        self._deadline = deadline.total_seconds()
-        self._connection: psycopg2.extensions.connection | None = None
-        self._thread = ThreadPoolExecutor(1, "writer")
         self._copy = f"COPY {stream.table} ({', '.join(stream.columns)}) FROM STDIN (FORMAT binary)"
 
     async def write(self, batch: Sequence[Delivery]) -> Counter[str]:
         """Write a batch, all of it or nothing; return how many records were stored, duplicate and dead.
 
         Raises:
-            InvalidRecord: a record does not fit; `find_dead` tells which.
+            InvalidRecord: a record does not fit.
             Unavailable, Misconfigured: nothing to do with the records.
         """
-        return await self._run(lambda connection: self._write(connection, batch))
+        return await self._session.run(lambda connection: self._write(connection, batch))
 
-    async def find_dead(self, batch: Sequence[Delivery]) -> list[Part]:
+    async def find_dead(self, delivery: Delivery) -> list[Part]:
         """Find the records that cannot be written, by halving, and take them out of their parts' rows.
 
         Returns the parts that changed. Nothing stays written. Raises Unavailable or Misconfigured.
         """
-        return await self._run(lambda connection: self._find_dead(connection, batch))
+        found = await self._session.run(lambda connection: self._find_dead(connection, delivery))
+        for part, rows, dead in found:
+            part.rows = rows
+            part.dead += dead
+        return [part for part, _, _ in found]
+
+    async def seen(self, parts: Iterable[Part]) -> set[UUID]:
+        """Return which of these parts' receipts are written already. Raises Unavailable or Misconfigured."""
+        ids = [str(part.receipt) for part in parts]
+        rows = await self._session.run(lambda connection: _select(connection, _SEEN, ids))
+        return {UUID(receipt) for (receipt,) in rows}
 
     async def device_keys(self, device_ids: Iterable[UUID]) -> dict[UUID, int]:
         """Look up devices for JSON bodies. Raises Unavailable or Misconfigured."""
         ids = [str(one) for one in device_ids]
-        return await self._run(lambda connection: self._device_keys(connection, ids))
+        rows = await self._session.run(lambda connection: _select(connection, _KEYS, ids))
+        return {UUID(device_id): key for device_id, key in rows}
 
     def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
-        if self._connection is not None:
-            self._connection.close()
+        self._session.close()
 
-    async def _run(self, work: Callable[[psycopg2.extensions.connection], Result]) -> Result:
-        running = asyncio.get_running_loop().run_in_executor(self._thread, self._in_transaction, work)
-        try:
-            async with asyncio.timeout(self._deadline):
-                return await running
-        except TimeoutError as error:
-            self._leave_behind()
-            raise DatabaseUnavailable("the database did not answer in time") from error
-
-    def _in_transaction(self, work: Callable[[psycopg2.extensions.connection], Result]) -> Result:
-        connection = self._connection
-        try:
-            with translated():
-                if connection is None or connection.closed:
-                    connection = self._connection = self._connect()
-                with connection:
-                    return work(connection)
-        except Unavailable:
-            # The next attempt starts on a connection that knows nothing of this one: a server that was a standby, or
-            # read-only, stays so for those who came before it changed.
-            if connection is not None:
-                connection.close()
-            raise
-
-    def _connect(self) -> psycopg2.extensions.connection:
-        milliseconds = int(self._deadline * 1000)
-        options = f"-c statement_timeout={milliseconds} -c idle_in_transaction_session_timeout={milliseconds}"
-        return psycopg2.connect(self._dsn, application_name="weir consumer", options=options, **KEEPALIVE)
-
-    def _leave_behind(self) -> None:
-        """Shut the socket, which wakes the thread if anything can, and go on with a fresh thread."""
-        connection, self._connection = self._connection, None
-        self._thread.shutdown(wait=False)
-        self._thread = ThreadPoolExecutor(1, "writer")
-        if connection is not None:
-            with suppress(OSError, psycopg2.Error), socket.socket(fileno=os.dup(connection.fileno())) as twin:
-                twin.shutdown(socket.SHUT_RDWR)  # of the connection; closing the twin leaves libpq its descriptor
-
-    def _write(self, connection: psycopg2.extensions.connection, batch: Sequence[Delivery]) -> Counter[str]:
+    def _write(self, connection: Connection, batch: Sequence[Delivery]) -> Counter[str]:
         totals: Counter[str] = Counter()
         with connection.cursor() as cursor:
             new, minutes = self._new_parts(cursor, batch)
@@ -156,55 +117,49 @@ class Writer:
     def _copy_in(self, cursor: Any, rows: Sequence[bytes]) -> None:
         cursor.copy_expert(self._copy, io.BytesIO(b"".join([COPY_HEADER, *rows, COPY_TRAILER])), _PIECE_BYTES)
 
-    def _find_dead(self, connection: psycopg2.extensions.connection, batch: Sequence[Delivery]) -> list[Part]:
-        changed: list[Part] = []
+    def _find_dead(self, connection: Connection, delivery: Delivery) -> list[tuple[Part, bytes, list[DeadRecord]]]:
+        """Return each part with dead records, the rows it keeps, and the dead."""
         with connection.cursor() as cursor:
-            new, _ = self._new_parts(cursor, batch)
-            records: list[tuple[Part, int, bytes]] = []
+            new, _ = self._new_parts(cursor, [delivery])
+            found = []
             for part in new:
                 try:
-                    records += [(part, index, row) for index, row in enumerate(split_rows(part.rows))]
+                    rows = split_rows(part.rows)
                 except ValueError as error:
-                    part.dead.append(DeadRecord(None, "malformed", str(error), part.rows, COPY))
-                    part.rows = b""
-                    changed.append(part)
-            faults = self._sift(cursor, records)
+                    found.append((part, b"", [DeadRecord(None, "malformed", str(error), part.rows, COPY)]))
+                    continue
+                faults = dict(self._sift(cursor, list(enumerate(rows))))
+                if faults:
+                    dead = [DeadRecord(index, one.code, str(one), rows[index], COPY) for index, one in faults.items()]
+                    found.append((part, b"".join(row for i, row in enumerate(rows) if i not in faults), dead))
             connection.rollback()
-        dead: dict[int, set[int]] = {}
-        for part, index, row, fault in faults:
-            part.dead.append(DeadRecord(index, fault.code, str(fault), row, COPY))
-            dead.setdefault(id(part), set()).add(index)
-        for part in new:
-            if id(part) in dead:
-                part.rows = b"".join(r for i, r in enumerate(split_rows(part.rows)) if i not in dead[id(part)])
-                changed.append(part)
-        return changed
+        return found
 
-    def _sift(
-        self, cursor: Any, records: Sequence[tuple[Part, int, bytes]]
-    ) -> list[tuple[Part, int, bytes, InvalidRecord]]:
+    def _sift(self, cursor: Any, rows: Sequence[tuple[int, bytes]]) -> list[tuple[int, InvalidRecord]]:
         """Try all; on failure try each half. One bad record among n costs about 2 log2(n) COPYs."""
-        if not records:
+        if not rows:
             return []
         cursor.execute("SAVEPOINT half")
         try:
-            self._copy_in(cursor, [row for _, _, row in records])
+            self._copy_in(cursor, [row for _, row in rows])
         except psycopg2.Error as error:
             fault = meaning(error)
             if not isinstance(fault, InvalidRecord):
                 raise
             cursor.execute("ROLLBACK TO SAVEPOINT half")
-            if len(records) == 1:
-                return [(*records[0], fault)]
-            middle = len(records) // 2
-            return self._sift(cursor, records[:middle]) + self._sift(cursor, records[middle:])
+            if len(rows) == 1:
+                return [(rows[0][0], fault)]
+            middle = len(rows) // 2
+            return self._sift(cursor, rows[:middle]) + self._sift(cursor, rows[middle:])
         cursor.execute("RELEASE SAVEPOINT half")
         return []
 
-    def _device_keys(self, connection: psycopg2.extensions.connection, ids: list[str]) -> dict[UUID, int]:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT id::text, key FROM devices WHERE id = ANY(%s::uuid[])", (ids,))
-            return {UUID(device_id): key for device_id, key in cursor.fetchall()}
+
+def _select(connection: Connection, query: str, ids: list[str]) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(query, (ids,))
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
 
 
 def _summary(dead: DeadRecord) -> dict[str, Any]:

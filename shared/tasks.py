@@ -20,9 +20,9 @@ async def in_background(*work: Coroutine[None, None, None]) -> AsyncIterator[Non
     tasks = [asyncio.create_task(one) for one in work]
 
     def notice(task: asyncio.Task[None]) -> None:
-        if not task.cancelled():
-            log.critical("a background task died", task=repr(task.get_coro()), exc_info=task.exception())
-            os.kill(os.getpid(), signal.SIGTERM)
+        error = None if task.cancelled() else task.exception()
+        log.critical("a background task died", task=repr(task.get_coro()), exc_info=error)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     for task in tasks:
         task.add_done_callback(notice)

@@ -20,7 +20,7 @@ OWNERS = {
     "starlette": ["api"],
     "aiormq": ["shared/broker"],
     "aio_pika": ["shared/broker"],
-    "psycopg2": ["shared/database.py", "consumer/writer.py"],
+    "psycopg2": ["shared/database.py", "consumer/session.py", "consumer/writer.py"],
     "celery": ["shared/jobs.py", "analytics"],
     "supervisor": ["cli"],
 }

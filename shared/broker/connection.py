@@ -2,8 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 
 import aiormq
@@ -33,7 +33,7 @@ def translate(error: BaseException) -> WeirError:
             return Misconfigured("the broker has no queue for this message")
         case DeliveryError():
             return PublishRefused("the queue is full")
-        case aiormq.exceptions.ChannelPreconditionFailed():
+        case aiormq.exceptions.ChannelNotFoundEntity() | aiormq.exceptions.ChannelPreconditionFailed():
             return Misconfigured(f"the broker's topology is not as designed: {error}")
         case aiormq.exceptions.AuthenticationError() | aiormq.exceptions.ChannelAccessRefused():
             return Misconfigured("the broker refuses our user or its permissions")
@@ -42,7 +42,22 @@ def translate(error: BaseException) -> WeirError:
 
 
 #: What aiormq lets through: AMQP's own errors, RuntimeError for a closed channel, the socket's.
-DRIVER_ERRORS = (AMQPError, RuntimeError, OSError, TimeoutError, EOFError)
+_DRIVER_ERRORS = (AMQPError, RuntimeError, OSError, TimeoutError, EOFError)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's errors into ours, whichever way they come. Every await of aiormq stands in one of these."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # aiormq cancels whatever waits on a channel that it closes; nobody has cancelled us.
+        raise BrokerUnavailable("the channel was closed") from None
+    except _DRIVER_ERRORS as error:
+        raise translate(error) from error
 
 
 class BrokerConnection:
@@ -58,6 +73,7 @@ class BrokerConnection:
         self._connection: aiormq.Connection | None = None
         self._channel: Channel | None = None
         self._opened = asyncio.Event()
+        self._given_up = asyncio.Event()
         self.fault: WeirError | None = BrokerUnavailable("not connected yet")
 
     async def run(self) -> None:
@@ -65,12 +81,11 @@ class BrokerConnection:
         wait = FIRST_WAIT
         while True:
             try:
-                async with self._open():
+                async with self._open() as channel:
                     wait = FIRST_WAIT
-                    await self._lost()
-                    self.fault = BrokerUnavailable("the connection to the broker was lost")
-            except (*DRIVER_ERRORS, WeirError) as error:
-                self.fault = translate(error)
+                    self.fault = await self._lost(channel)
+            except WeirError as error:
+                self.fault = error
             log.warning("broker connection lost", reason=str(self.fault), retry_seconds=round(wait, 1))
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))
             wait = min(wait * 2, LONGEST_WAIT)
@@ -81,13 +96,12 @@ class BrokerConnection:
             await self._opened.wait()
             if self._channel is not None and not self._channel.is_closed:
                 return self._channel
-            self._opened.clear()
+            self._opened.clear()  # `run` has not noticed yet
 
-    async def reset(self) -> None:
-        """Drop the connection, so that `run` makes a new one."""
-        if self._connection is not None:
-            with suppress(*DRIVER_ERRORS):
-                await self._connection.close()
+    def reset(self) -> None:
+        """Give the connection up, so that `run` makes a new one and everything on it anew."""
+        self._opened.clear()
+        self._given_up.set()
 
     async def blocked(self) -> bool:
         """Whether the broker has stopped reading from us: an alarm over memory or disk."""
@@ -106,31 +120,32 @@ class BrokerConnection:
             raise self.fault or BrokerUnavailable("not connected")
         if await self.blocked():
             raise PublishRefused("the broker is blocked by an alarm over its memory or disk")
-        try:
+        with translated():
             async with asyncio.timeout(deadline.total_seconds()):
                 channel = await self._new_channel()
                 await inspect(channel)
                 await channel.close()
-        except DRIVER_ERRORS as error:
-            raise translate(error) from error
 
     @asynccontextmanager
-    async def _open(self) -> AsyncIterator[None]:
-        async with asyncio.timeout(CONNECT_DEADLINE):
-            self._connection = aiormq.Connection(self._url)
-            await self._connection.connect()
-        try:
+    async def _open(self) -> AsyncIterator[Channel]:
+        self._given_up.clear()
+        with translated():
             async with asyncio.timeout(CONNECT_DEADLINE):
-                channel = await self._new_channel()
-                await self._on_channel(channel)
+                self._connection = aiormq.Connection(self._url)
+                await self._connection.connect()
+        try:
+            with translated():
+                async with asyncio.timeout(CONNECT_DEADLINE):
+                    channel = await self._new_channel()
+                    await self._on_channel(channel)
             self._channel, self.fault = channel, None
             self._opened.set()
             log.info("broker connected")
-            yield
+            yield channel
         finally:
             self._opened.clear()
             self._channel = None
-            with suppress(*DRIVER_ERRORS):
+            with suppress(WeirError), translated():
                 async with asyncio.timeout(CONNECT_DEADLINE):
                     await self._connection.close()
 
@@ -140,7 +155,13 @@ class BrokerConnection:
         assert isinstance(channel, Channel)
         return channel
 
-    async def _lost(self) -> None:
-        """Return when the channel or its connection is closed, whoever closed it."""
-        assert self._channel is not None
-        await asyncio.wait({asyncio.ensure_future(self._channel.closing)})
+    async def _lost(self, channel: Channel) -> WeirError:
+        """Return why, once the channel is closed, whoever closed it, or given up."""
+        closing = asyncio.ensure_future(channel.closing)
+        given_up = asyncio.ensure_future(self._given_up.wait())
+        try:
+            await asyncio.wait({closing, given_up}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            given_up.cancel()
+        reason = closing.exception() if closing.done() and not closing.cancelled() else None
+        return BrokerUnavailable(f"the connection to the broker was lost ({reason or 'no reason given'})")

@@ -116,9 +116,9 @@ def keyed_receipt(stream: Stream, scope: str, key: str) -> UUID:
     return uuid5(NAMESPACE_URL, f"weir:{stream.name}:{scope}:{key}")
 
 
-def foreign_receipt(message_id: str) -> UUID:
-    """Give another producer's message id the form of a receipt."""
+def foreign_receipt(stream: Stream, producer: str, message_id: str) -> UUID:
+    """Give another producer's message id the form of a receipt. Two producers may both count 1, 2, 3."""
     try:
         return UUID(message_id)
     except ValueError:
-        return uuid5(NAMESPACE_URL, f"weir:message:{message_id}")
+        return uuid5(NAMESPACE_URL, f"weir:message:{stream.name}:{producer}:{message_id}")

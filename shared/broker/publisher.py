@@ -9,13 +9,15 @@ from uuid import UUID
 import structlog
 from pamqp.commands import Basic
 
-from shared.broker.connection import DRIVER_ERRORS, BrokerConnection, Channel, translate
+from shared.broker.connection import BrokerConnection, Channel, translated
 from shared.broker.messages import Group
-from shared.errors import BrokerUnavailable, PublishRefused, WeirError
+from shared.errors import BrokerUnavailable, Misconfigured, PublishRefused, WeirError
 from shared.streams.stream import DEAD_EXCHANGE, EXCHANGE, Stream
 
 log = structlog.get_logger()
 
+#: Turns of the event loop that a group may gather, so that senders who never pause cannot hold it back.
+LONGEST_GATHERING = 50
 #: Wait before the same message is given to the broker again after its connection was lost.
 RETRY_SECONDS = 0.05
 
@@ -28,17 +30,10 @@ async def publish(channel: Channel, exchange: str, routing_key: str, body: bytes
         Misconfigured: no queue takes it.
         BrokerUnavailable: no confirm came; whether it is kept is unknown.
     """
-    try:
+    with translated():
         await channel.basic_publish(
             body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=True, wait=False
         )
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise BrokerUnavailable("the channel was closed") from None  # aiormq cancels what a closed channel leaves
-    except DRIVER_ERRORS as error:
-        raise translate(error) from error
 
 
 async def publish_dead(channel: Channel, stream: Stream, body: bytes, properties: Basic.Properties) -> None:
@@ -50,7 +45,7 @@ class Publisher:
     """Publishes submissions of one stream.
 
     There is no timer: while one message waits for its confirm, the next group gathers. A lone submission leaves at
-    once; under load a group is as large as what came in during one round trip.
+    once; under load a group is as large as what came in during one round trip, and on its heels.
 
     A group has `deadline` from its first submission to its confirm. In that time a lost connection is waited for and
     the group published again under the same receipt, which is why that is safe.
@@ -104,7 +99,7 @@ class Publisher:
                 self._idle.set()
                 await self._wake.wait()
             self._idle.clear()
-            group, confirmed = self._groups.pop(0)
+            group, confirmed = await self._gathered()
             fault: WeirError | None = None
             try:
                 await self._publish(group)
@@ -131,10 +126,24 @@ class Publisher:
             self._groups.append((Group(self.stream, asyncio.get_running_loop().time()), []))
         return self._groups[-1]
 
+    async def _gathered(self) -> tuple[Group, list[asyncio.Future[None]]]:
+        """Take the next group, once a turn of the event loop has brought nothing more for it.
+
+        Answers to the last group make its senders send again; those who did so at once come along. This is no timer:
+        a lone submission waits for one empty turn of the loop, some microseconds.
+        """
+        for _ in range(LONGEST_GATHERING):
+            waiting = self.waiting
+            await asyncio.sleep(0)
+            if self.waiting == waiting:
+                break
+        return self._groups.pop(0)
+
     async def _publish(self, group: Group) -> None:
+        deadline = group.opened + self._deadline
         body, properties = group.body(), group.properties()
         try:
-            async with asyncio.timeout_at(group.opened + self._deadline):
+            async with asyncio.timeout_at(deadline):
                 while True:
                     channel = await self._connection.channel()
                     try:
@@ -142,5 +151,11 @@ class Publisher:
                     except BrokerUnavailable:
                         log.warning("publishing again", stream=self.stream.name, receipt=group.receipt)
                         await asyncio.sleep(RETRY_SECONDS)
+        except Misconfigured:
+            self._connection.reset()  # what is missing is declared anew on the next channel
+            raise
         except TimeoutError as error:
-            raise self._connection.fault or BrokerUnavailable("the broker did not confirm in time") from error
+            fault = self._connection.fault
+            if fault is None and not await self._connection.blocked():
+                self._connection.reset()  # a connection that is open but dead would go on swallowing groups
+            raise fault or BrokerUnavailable("the broker did not confirm in time") from error

@@ -1,7 +1,7 @@
 """What stands in the broker: two exchanges, and for each stream a queue and a queue for its dead letters.
 
-Queues carry one argument, their type, because arguments can never be changed. Bounds, delivery limit and
-dead-lettering are policies, in deploy/rabbitmq/definitions.json.
+Queues carry one argument, their type, because arguments can never be changed. Bounds are policies, in
+deploy/rabbitmq/definitions.json.
 """
 
 from collections.abc import Iterable

@@ -136,6 +136,19 @@ def test_broker_killed_under_load_loses_nothing_and_comes_back(
         weir.close()
 
 
+def test_submission_nobody_would_get_is_never_accepted_and_the_binding_comes_back(weir: Weir) -> None:
+    weir.start("consumer", "api")
+    path = f"/devices/{weir.device()}/stats/"
+    assert weir.http.post(path, json={"x": 1, "y": 1, "z": 1}).status_code == 202
+    weir.management("DELETE", "bindings/{vhost}/e/weir/q/weir.readings/readings")
+    refused = weir.http.post(path, json={"x": 2, "y": 2, "z": 2})
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"]
+    weir.wait_for(lambda: weir.http.post(path, json={"x": 3, "y": 3, "z": 3}).status_code == 202)
+    weir.wait_for(lambda: weir.stored() == 2)
+    assert weir.rows("SELECT x FROM readings ORDER BY x") == [(1.0,), (3.0,)]
+
+
 def test_consumer_killed_during_an_import_loses_nothing_and_doubles_nothing(weir: Weir, tmp_path: Path) -> None:
     count = 120_000
     file = tmp_path / "readings.csv"

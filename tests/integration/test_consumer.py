@@ -108,6 +108,9 @@ def garbled(**changes: object) -> tuple[bytes, Basic.Properties]:
         pytest.param((b"x" * READINGS.record_bytes, garbled()[1]), "malformed", id="garbage of the right length"),
         pytest.param(garbled(headers={}), "malformed", id="no headers"),
         pytest.param(garbled(headers={"records": 1, "minute": 1, "keyed": bytearray(b"cut")}), "malformed", id="keys"),
+        pytest.param(garbled(headers={"records": "1", "minute": 1}), "malformed", id="records as text"),
+        pytest.param(garbled(headers={"records": 1, "minute": 10**15}), "malformed", id="minute beyond time"),
+        pytest.param(garbled(headers={"records": 1, "minute": 1, "keyed": 10**15}), "malformed", id="keys as a number"),
         pytest.param(garbled(message_type="readings/99"), "unknown_version", id="unknown version"),
         pytest.param((b"{nonsense", garbled(content_type="application/json")[1]), "malformed", id="broken json"),
         pytest.param((b"\xff\xfe", garbled(content_type="application/json")[1]), "malformed", id="not utf-8"),
@@ -160,6 +163,39 @@ async def test_message_without_an_id_is_dead_lettered_because_it_could_be_stored
         assert weir.management("POST", f"exchanges/{{vhost}}/{EXCHANGE}/publish", json=message) == {"routed": True}
         letter = await take(channel, READINGS.dead_queue)
     assert (letter.header.properties.headers or {})["code"] == "missing_id"
+
+
+async def test_record_dead_on_arrival_has_one_letter_however_often_its_message_comes(weir: Weir) -> None:
+    properties = Basic.Properties(message_id="sensor-7/43", content_type="application/json", delivery_mode=2)
+    body = json.dumps([{"device_id": str(uuid4()), "x": 1, "y": 2, "z": 3}]).encode()
+    last = group_of(([row(1, NOON, 1.0)], None))
+    weir.start("consumer")
+    async with channel_to(weir.amqp_url) as channel:
+        for _ in range(3):
+            await publish(channel, EXCHANGE, READINGS.name, body, properties)
+            weir.wait_for(lambda: ledger(weir) == (0, 0, 1))
+        await publish_group(channel, last)
+        weir.wait_until_stored(1)
+        await take(channel, READINGS.dead_queue)
+        left = await channel.queue_declare(READINGS.dead_queue, passive=True)
+    assert left.message_count == 0
+    assert ledger(weir) == (1, 0, 1)
+
+
+async def test_consumer_that_dies_again_and_again_while_a_table_is_missing_dead_letters_nothing(weir: Weir) -> None:
+    weir.rows("ALTER TABLE readings RENAME TO r")
+    async with channel_to(weir.amqp_url) as channel:
+        for number in range(50):
+            await publish_group(channel, group_of(([row(1, NOON, float(number))], None)))
+        for death in range(1, 23):  # more than RabbitMQ 4 allows a message by default
+            weir.start("consumer")
+            weir.wait_for(lambda death=death: weir.log("consumer").count("call a person") >= death)
+            weir.stop("consumer", signal.SIGKILL)
+        weir.rows("ALTER TABLE r RENAME TO readings")
+        weir.start("consumer")
+        weir.wait_until_stored(50)
+        dead = await channel.queue_declare(READINGS.dead_queue, passive=True)
+    assert dead.message_count == 0
 
 
 @pytest.mark.parametrize(
