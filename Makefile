@@ -27,10 +27,11 @@ status: $(READY) ## show what runs and where its log is
 test: $(READY) ## run every test, with a private PostgreSQL and RabbitMQ
 	@$(BIN)/python -m pytest
 
-check: $(READY) ## lint, formatting, types
+check: $(READY) ## lint, formatting, types, architecture
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/test_architecture.py
 
 format: $(READY) ## format the code and mend what ruff can mend
 	@$(BIN)/ruff format

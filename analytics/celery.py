@@ -1,11 +1,14 @@
 """Wires the workers and beat: `celery -A analytics.celery worker`, `celery -A analytics.celery beat`."""
 
 import functools
+import time
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import structlog
 from celery import Task
+from celery.exceptions import Reject
 from celery.signals import setup_logging
 from sqlalchemy import Engine
 
@@ -13,9 +16,13 @@ from analytics import tasks
 from shared import jobs, logs
 from shared.config import load
 from shared.database import connect
-from shared.errors import Unavailable
+from shared.errors import BrokerUnavailable, Unavailable
 
 log = structlog.get_logger()
+
+#: Seconds between looks at a database that is away, while the job is in hand.
+PAUSES = (0.5, 1, 2, 4, 8, 15)
+
 settings = load()
 app = jobs.celery_app(settings.amqp_url, settings.job_deadline)
 app.conf.beat_schedule = {
@@ -39,13 +46,24 @@ def _configure_logs(**_: Any) -> None:
     logs.configure(settings.log_level, as_json=settings.log_json)
 
 
-@app.task(name=jobs.TASK, bind=True, max_retries=None)  # type: ignore[untyped-decorator]
-def run_job(task: "Task[..., Any]", job_id: str) -> None:
+@app.task(name=jobs.TASK, bind=True)  # type: ignore[untyped-decorator]
+def run_job(task: "Task[..., Any]", job_id: str, follows: str | None = None) -> None:
+    """Run a job. A database that is away is waited for, then the job goes to the back of the queue."""
+    redelivered = bool((task.request.delivery_info or {}).get("redelivered"))
+    nudge = jobs.Nudge(UUID(follows or task.request.id), redelivered, goes_on=bool(follows) and not redelivered)
+    for pause in PAUSES:
+        try:
+            tasks.run(_jobs(), engine(), UUID(job_id), nudge, settings.job_deadline)
+        except Unavailable as error:
+            log.warning("a job waits for the database", job=job_id, reason=str(error), seconds=pause)
+            time.sleep(pause)
+            nudge = replace(nudge, goes_on=True)
+        else:
+            return
     try:
-        tasks.run(_jobs(), engine(), UUID(job_id))
-    except Unavailable as error:
-        # The job's row stays; beat sends it again once the database is back.
-        log.warning("a job waits for the database", job=job_id, reason=str(error), attempt=task.request.retries)
+        _jobs().send(UUID(job_id), follows=nudge.id)
+    except BrokerUnavailable as error:
+        raise Reject(str(error), requeue=True) from error
 
 
 @app.task(name="weir.resend_jobs")  # type: ignore[untyped-decorator]

@@ -1,7 +1,8 @@
 """What the workers do: open, call, write down."""
 
+import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,11 +12,13 @@ from sqlalchemy import Engine
 
 from analytics import statistics
 from shared.errors import Unavailable, WeirError
-from shared.jobs import Jobs
+from shared.jobs import Jobs, Nudge
 
 log = structlog.get_logger()
 
 Parameters = dict[str, Any]
+
+TOO_LONG = "it took longer than a job may"
 
 
 def _window(parameters: Parameters) -> tuple[datetime | None, datetime | None]:
@@ -39,25 +42,29 @@ KINDS: dict[str, Callable[[Engine, Parameters], dict[str, Any]]] = {
 }
 
 
-def run(jobs: Jobs, engine: Engine, job_id: UUID) -> None:
+def run(jobs: Jobs, engine: Engine, job_id: UUID, nudge: Nudge, deadline: timedelta) -> None:
     """Run one job and keep its answer or its error.
 
     Raises:
-        Unavailable: the database is away; the message should come again.
+        Unavailable: the database is away; the job is to be gone on with.
     """
-    job = jobs.take(job_id)
+    job = jobs.take(job_id, nudge, deadline)
     if job is None:
         return
+    began = time.monotonic()
     try:
         result = KINDS[job.kind](engine, job.parameters)
-    except Unavailable:
-        raise
     except SoftTimeLimitExceeded:
-        jobs.finish(job_id, error="it took longer than a job may")
+        jobs.finish(job, error=TOO_LONG)
+    except Unavailable:
+        # A statement that was cancelled for its length looks the same, and would be as long the next time.
+        if time.monotonic() - began < deadline.total_seconds():
+            raise
+        jobs.finish(job, error=TOO_LONG)
     except WeirError as error:
-        jobs.finish(job_id, error=str(error))
+        jobs.finish(job, error=str(error))
     except Exception as error:
         log.exception("a job failed", job=str(job_id), kind=job.kind)
-        jobs.finish(job_id, error=f"unexpected {type(error).__name__}")
+        jobs.finish(job, error=f"unexpected {type(error).__name__}")
     else:
-        jobs.finish(job_id, result=result)
+        jobs.finish(job, result=result)

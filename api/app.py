@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from api.dependencies import Services
-from api.errors import INTERNAL, problem, problem_of
+from api.errors import INTERNAL, RequestTimeout, problem, problem_of
 from api.ingest.body import BodyLimit
 from api.ingest.devices import Devices
 from api.ingest.lane import Lane
@@ -25,7 +25,7 @@ from shared.broker.connection import BrokerConnection
 from shared.broker.messages import Group
 from shared.broker.publisher import Publisher
 from shared.config import Settings, load
-from shared.database import connect
+from shared.database import DatabaseThreads, connect
 from shared.errors import TooLarge, Unavailable, WeirError
 from shared.jobs import Jobs, celery_app
 from shared.ledger import Acceptances
@@ -43,7 +43,8 @@ def create_app(settings: Settings | None = None) -> Lane:
     engine = connect(
         settings.database_url, pool_size=settings.pool_size, statement_deadline=settings.statement_deadline
     )
-    acceptances = Acceptances(engine)
+    threads = DatabaseThreads(settings.pool_size)
+    acceptances = Acceptances(engine, threads)
     broker = BrokerConnection(settings.amqp_url, settings.heartbeat, partial(topology.declare, streams=STREAMS))
 
     def count(group: Group) -> None:
@@ -61,7 +62,9 @@ def create_app(settings: Settings | None = None) -> Lane:
         on_confirm=count,
     )
     metrics.waiting_records.labels(READINGS.name).set_function(lambda: publisher.waiting)
-    known = Devices(engine, settings.device_memory, settings.unknown_device_memory, settings.device_memory_limit)
+    known = Devices(
+        engine, threads, settings.device_memory, settings.unknown_device_memory, settings.device_memory_limit
+    )
     ingest = ReadingIngest(
         known,
         publisher,
@@ -71,7 +74,7 @@ def create_app(settings: Settings | None = None) -> Lane:
         ahead=settings.timestamp_ahead,
     )
     jobs = Jobs(engine, celery_app(settings.amqp_url, settings.job_deadline))
-    services = Services(settings, engine, broker, known, ingest, acceptances, jobs)
+    services = Services(settings, engine, threads, broker, known, ingest, acceptances, jobs)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -83,6 +86,7 @@ def create_app(settings: Settings | None = None) -> Lane:
                 await acceptances.flush()
             except Unavailable as error:
                 log.warning("the ledger lacks the last acceptances", reason=str(error))
+        threads.close()
         engine.dispose()
 
     app = FastAPI(
@@ -125,6 +129,8 @@ async def _on_http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return as_response(problem_of(TooLarge(error.detail)))
+    if error.status_code == HTTPStatus.REQUEST_TIMEOUT:
+        return as_response(problem_of(RequestTimeout(error.detail)))
     titles = {404: "There is no such page", 405: "This page does not take this method"}
     answer = problem(error.status_code, "http", titles.get(error.status_code, "The request cannot be answered"))
     response = as_response(answer)

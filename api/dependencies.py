@@ -12,6 +12,7 @@ from api.ingest.devices import Devices
 from api.ingest.readings import ReadingIngest
 from shared.broker.connection import BrokerConnection
 from shared.config import Settings
+from shared.database import DatabaseThreads
 from shared.errors import InvalidRecord
 from shared.jobs import Jobs
 from shared.ledger import Acceptances
@@ -23,6 +24,7 @@ class Services:
 
     settings: Settings
     engine: Engine
+    threads: DatabaseThreads
     broker: BrokerConnection
     devices: Devices
     readings: ReadingIngest

@@ -40,10 +40,15 @@ class UnsupportedMediaType(WeirError):
     """The body comes in an encoding this service does not know."""
 
 
+class RequestTimeout(WeirError):
+    """The body began and did not come to its end in time."""
+
+
 #: First match wins, so subclasses stand before their parents.
 _PROBLEMS: tuple[tuple[type[WeirError], int, str, str], ...] = (
     (TooLarge, 413, "too-large", "The body is too large"),
     (BadRequest, 400, "bad-request", "The request cannot be read"),
+    (RequestTimeout, 408, "request-timeout", "The body did not come in time"),
     (UnsupportedMediaType, 415, "unsupported-media-type", "The body's encoding is not supported"),
     (NotFound, 404, "not-found", "There is no such thing"),
     (Expired, 410, "expired", "It was kept as long as promised"),
@@ -68,6 +73,8 @@ def problem(
     headers = [(b"content-type", PROBLEM), (b"content-length", str(len(body)).encode())]
     if status == 503:  # noqa: PLR2004
         headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
+    if status == 408:  # noqa: PLR2004
+        headers.append((b"connection", b"close"))  # what is left of the body would be read for the next request
     return Answer(status, headers, body)
 
 

@@ -73,8 +73,9 @@ class Delivery:
         encoded = submission.encode(keys)
         own = self.parts[0]
         own.rows, own.records = encoded.rows, encoded.records + len(encoded.rejected)
+        sent = submission.items() if encoded.rejected else []
         own.dead = [
-            DeadRecord(one.index, one.code, EXPLANATIONS.get(one.code, one.code), submission.item(one.index), JSON)
+            DeadRecord(one.index, one.code, EXPLANATIONS.get(one.code, one.code), sent[one.index], JSON)
             for one in encoded.rejected
         ]
 
@@ -113,7 +114,8 @@ class Reader:
             log.exception("a message could not be read", receipt=str(receipt))
             fault = InvalidRecord("malformed", None, "the message cannot be read")
         dead = DeadRecord(None, fault.code, str(fault), message.body, properties.content_type or "")
-        return Delivery(tag, int(time.time()) // 60, [Part(receipt, 1, b"", [dead])], foreign=True)
+        foreign = properties.message_type != self.stream.message_type
+        return Delivery(tag, int(time.time()) // 60, [Part(receipt, 1, b"", [dead])], foreign)
 
     def _receipt(self, message: Message) -> UUID:
         """The receipt of a message; one without an id is known by its body, so that it is dead-lettered once."""

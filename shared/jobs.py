@@ -1,10 +1,12 @@
 """Jobs: asked-for calculations. The row is the truth, the message only tells a worker to look at it."""
 
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
+from amqp.exceptions import AMQPError, MessageNacked  # type: ignore[import-untyped]
 from celery import Celery
 from celery.exceptions import OperationalError
 from kombu.exceptions import KombuError
@@ -25,6 +27,24 @@ _RETRY = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval
 
 #: Times a job may be started before it counts as one that kills its worker.
 ATTEMPTS = 3
+
+#: After its deadline a job is told to stop, this much later its worker is killed.
+_GRACE = timedelta(seconds=30)
+
+#: Nudges of one round that the broker may refuse before the rest waits for the next round.
+_REFUSALS = 3
+
+
+@dataclass(frozen=True)
+class Nudge:
+    """What a worker knows of the message that tells it to look at a job."""
+
+    #: What a start under it is known by: the id of the message, or of the first one when this goes on with its work.
+    id: UUID
+    #: The broker delivered it before, so the worker that had it is gone.
+    redelivered: bool = False
+    #: Whoever started the job under this id only lacked the database: going on is no new start.
+    goes_on: bool = False
 
 
 def celery_app(amqp_url: str, job_deadline: timedelta) -> Celery:
@@ -48,7 +68,7 @@ def celery_app(amqp_url: str, job_deadline: timedelta) -> Celery:
         worker_soft_shutdown_timeout=10,
         worker_hijack_root_logger=False,
         task_soft_time_limit=job_deadline.total_seconds(),
-        task_time_limit=job_deadline.total_seconds() + 30,
+        task_time_limit=(job_deadline + _GRACE).total_seconds(),
         timezone="UTC",
     )
     return app
@@ -62,18 +82,23 @@ class Jobs:
         self._celery = celery
 
     def submit(self, kind: str, parameters: dict[str, Any]) -> Job:
-        """Write the job down, then nudge a worker. Raises DatabaseUnavailable.
-
-        A broker that is away does not lose the job: whoever asked can poll, and `resend` nudges again.
-        """
+        """Write the job down; `nudge` is to follow. Raises DatabaseUnavailable."""
         job = Job(id=uuid4(), kind=kind, parameters=parameters, status="queued")
         with translated(), Session(self._engine, expire_on_commit=False) as session, session.begin():
             session.add(job)
-        try:
-            self.send(job.id)
-        except BrokerUnavailable as error:
-            log.warning("a job waits to be sent again", job=str(job.id), reason=str(error))
         return job
+
+    def nudge(self, job_id: UUID) -> bool:
+        """Tell a worker, if the broker takes it.
+
+        A broker that is away does not lose the job: whoever asked can poll, and `resend` nudges again.
+        """
+        try:
+            self.send(job_id)
+        except BrokerUnavailable as error:
+            log.warning("a job waits to be sent again", job=str(job_id), reason=str(error))
+            return False
+        return True
 
     def fetch(self, job_id: UUID) -> Job:
         """Return the job. Raises NotFound, Expired or DatabaseUnavailable."""
@@ -85,56 +110,74 @@ class Jobs:
             raise Expired("the answer of this task is no longer kept")
         return job
 
-    def send(self, job_id: UUID) -> None:
+    def send(self, job_id: UUID, follows: UUID | None = None) -> None:
         """Tell a worker, and wait until the broker has the message. Raises BrokerUnavailable."""
         try:
             self._celery.send_task(
-                TASK, args=[str(job_id)], retry=True, retry_policy=_RETRY, confirm_timeout=2, timeout=2
+                TASK,
+                args=[str(job_id), follows and str(follows)],
+                retry=True,
+                retry_policy=_RETRY,
+                confirm_timeout=2,
+                timeout=2,
             )
-        except (OperationalError, KombuError, OSError) as error:
+        except (OperationalError, KombuError, AMQPError, MessageNacked, OSError) as error:
             raise BrokerUnavailable("the broker did not take the job") from error
 
-    def take(self, job_id: UUID) -> Job | None:
-        """Mark the job as running and return it, or None when it needs no running (any more)."""
+    def take(self, job_id: UUID, nudge: Nudge, deadline: timedelta) -> Job | None:
+        """Mark the job as running and return it, or None when it needs no running (any more).
+
+        A job that is running already is taken only from a worker that is gone. Raises DatabaseUnavailable.
+        """
         with translated(), Session(self._engine, expire_on_commit=False) as session, session.begin():
             job = session.get(Job, job_id, with_for_update=True)
             if job is None or job.status not in ("queued", "running"):
                 return None
-            if job.attempts >= ATTEMPTS:
-                job.status, job.error = "failed", f"its worker died {job.attempts} times"
-                job.finished_at = session.scalar(text("SELECT now()"))
-                return None
-            job.status, job.attempts = "running", job.attempts + 1
-            job.started_at = session.scalar(text("SELECT now()"))
+            now: datetime = session.execute(text("SELECT now()")).scalar_one()
+            ours = job.status == "running" and job.started_by == nudge.id
+            if not (ours and nudge.goes_on):
+                if job.status == "running" and not _is_orphaned(job, nudge, now - deadline - 2 * _GRACE):
+                    return None
+                if job.attempts >= ATTEMPTS:
+                    job.status, job.error, job.finished_at = "failed", f"its worker died {job.attempts} times", now
+                    return None
+                job.attempts += 1
+            job.status, job.started_by, job.started_at = "running", nudge.id, now
         return job
 
-    def finish(self, job_id: UUID, *, result: dict[str, Any] | None = None, error: str | None = None) -> None:
-        """Keep the answer, or the reason why there is none. The first to finish a job decides."""
+    def finish(self, job: Job, *, result: dict[str, Any] | None = None, error: str | None = None) -> None:
+        """Keep the answer, or the reason why there is none. Raises DatabaseUnavailable.
+
+        An answer always counts, even of a job that was given up meanwhile; a reason only from whom it was started by.
+        """
+        changes = update(Job).where(Job.id == job.id)
+        if error is None:
+            changes = changes.where(Job.status.in_(("running", "failed"))).values(status="done")
+        else:
+            changes = changes.where(Job.status == "running", Job.started_by == job.started_by).values(status="failed")
         with translated(), Session(self._engine) as session, session.begin():
-            session.execute(
-                update(Job)
-                .where(Job.id == job_id, Job.status == "running")
-                .values(
-                    status="done" if error is None else "failed",
-                    result=result,
-                    error=error,
-                    finished_at=text("now()"),
-                )
-            )
+            session.execute(changes.values(result=result, error=error, finished_at=text("now()")))
 
     def resend(self, after: timedelta, deadline: timedelta) -> int:
-        """Nudge again for jobs nobody took up, or whose worker must be gone by now; return how many."""
+        """Nudge again for jobs nobody took up, or whose worker must be gone by now; return how many.
+
+        A nudge too many does nothing.
+        """
         waiting = text("""
             UPDATE jobs SET sent_at = now()
             WHERE sent_at < now() - :after
-              AND (status = 'queued' OR (status = 'running' AND started_at < now() - :deadline))
+              AND (status = 'queued' OR (status = 'running' AND started_at < now() - :gone))
             RETURNING id
         """)
         with translated(), self._engine.begin() as connection:
-            ids = connection.execute(waiting, {"after": after, "deadline": deadline}).scalars().all()
+            ids = connection.execute(waiting, {"after": after, "gone": deadline + 2 * _GRACE}).scalars().all()
+        sent = refused = 0
         for job_id in ids:
-            self.send(job_id)
-        return len(ids)
+            if self.nudge(job_id):
+                sent += 1
+            elif (refused := refused + 1) == _REFUSALS:
+                break
+        return sent
 
     def expire(self, retention: timedelta) -> int:
         """Drop answers that were kept as long as promised; their ids stay, to answer 410. Return how many."""
@@ -145,3 +188,9 @@ class Jobs:
         with translated(), self._engine.begin() as connection:
             result: CursorResult[Any] = connection.execute(old, {"retention": retention})
             return result.rowcount
+
+
+def _is_orphaned(job: Job, nudge: Nudge, started_before: datetime) -> bool:
+    """Whether a running job's worker is gone: the message it held has come back, or it would have been killed by now."""
+    came_back = nudge.redelivered and nudge.id == job.started_by
+    return came_back or (job.started_at is not None and job.started_at < started_before)

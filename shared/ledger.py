@@ -6,13 +6,15 @@ transaction that writes the rows. A minute is the one in which the message was m
 
 import asyncio
 from collections import Counter
+from dataclasses import dataclass, field
 from datetime import timedelta
+from uuid import UUID, uuid4
 
 import structlog
 from sqlalchemy import Connection, Engine, text
 
 from shared.broker.messages import Group
-from shared.database import translated
+from shared.database import LOOKUP_DEADLINE, DatabaseThreads, translated, within
 from shared.errors import WeirError
 
 log = structlog.get_logger()
@@ -42,13 +44,32 @@ def queued(connection: Connection, stream: str) -> int:
     return int(connection.execute(_QUEUED, {"stream": stream}).scalar_one())
 
 
+#: Says whether a flush is new. Its id is kept for longer than a commit's outcome may stay unknown.
+_FLUSH = text("INSERT INTO acceptance_flushes (id) VALUES (:id) ON CONFLICT DO NOTHING RETURNING id")
+_FORGET = text("""
+    DELETE FROM acceptance_flushes WHERE id IN (
+        SELECT id FROM acceptance_flushes WHERE at < now() - interval '1 hour' FOR UPDATE SKIP LOCKED
+    )
+""")
+
+
+@dataclass(frozen=True)
+class _Flush:
+    """Counts that are added once, however often they are sent."""
+
+    counts: Counter[tuple[str, int]]
+    id: UUID = field(default_factory=uuid4)
+
+
 class Acceptances:
     """What this API process accepted, written to the ledger every second and whenever an answer depends on it."""
 
-    def __init__(self, engine: Engine, every: timedelta = timedelta(seconds=1)) -> None:
+    def __init__(self, engine: Engine, threads: DatabaseThreads, every: timedelta = timedelta(seconds=1)) -> None:
         self._engine = engine
+        self._threads = threads
         self._every = every.total_seconds()
         self._counts: Counter[tuple[str, int]] = Counter()
+        self._unsettled: _Flush | None = None
         self._writing = asyncio.Lock()
 
     def add(self, group: Group) -> None:
@@ -56,15 +77,12 @@ class Acceptances:
         self._counts[group.stream.name, group.minute] += group.records
 
     async def flush(self) -> None:
-        """Write down everything counted so far. Raises WeirError; then nothing is forgotten."""
-        async with self._writing:
-            counts, self._counts = self._counts, Counter()
-            try:
-                if counts:
-                    await asyncio.to_thread(self._write, counts)
-            except WeirError:
-                self._counts.update(counts)
-                raise
+        """Write down everything counted so far. Raises WeirError; then nothing is forgotten, and nothing counted twice."""
+        async with within(LOOKUP_DEADLINE), self._writing:
+            await self._settle()
+            if self._counts:
+                self._unsettled, self._counts = _Flush(self._counts), Counter()
+                await self._settle()
 
     async def run(self) -> None:
         """Flush again and again, until cancelled; a database that is away is waited for."""
@@ -75,9 +93,17 @@ class Acceptances:
             except WeirError as error:
                 log.warning("the ledger waits", reason=str(error))
 
-    def _write(self, counts: Counter[tuple[str, int]]) -> None:
+    async def _settle(self) -> None:
+        if self._unsettled is not None:
+            await self._threads.run(self._write, self._unsettled)
+            self._unsettled = None
+
+    def _write(self, flush: _Flush) -> None:
         with translated(), self._engine.begin() as connection:
-            for (stream, minute), accepted in sorted(counts.items()):
+            if connection.execute(_FLUSH, {"id": flush.id}).first() is None:
+                return  # an earlier attempt was committed after all
+            connection.execute(_FORGET)
+            for (stream, minute), accepted in sorted(flush.counts.items()):
                 connection.exec_driver_sql(
                     ADD,
                     {"stream": stream, "minute": minute, "accepted": accepted, "stored": 0, "duplicate": 0, "dead": 0},

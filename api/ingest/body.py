@@ -1,12 +1,13 @@
 """Reads a request's body: bounded as sent and as unpacked."""
 
+import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
 
-from api.errors import BadRequest, UnsupportedMediaType
+from api.errors import BadRequest, RequestTimeout, UnsupportedMediaType
 from shared.errors import TooLarge
 
 Scope = MutableMapping[str, Any]
@@ -18,6 +19,11 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 #: zlib's window bits for a gzip header and trailer.
 _GZIP = 31
+
+#: Time for the rest of a body, once its beginning is here: enough for the largest at 1.2 Mbit/s, and nothing else
+#: would end one that stalls.
+BODY_SECONDS = 30
+_TOO_SLOW = f"the rest of the body must come within {BODY_SECONDS} s"
 
 
 class Disconnected(Exception):
@@ -31,6 +37,7 @@ async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
         TooLarge: over `limit` bytes, whether announced, chunked or unpacked.
         BadRequest: its gzip is broken.
         UnsupportedMediaType: it is encoded otherwise.
+        RequestTimeout: it began, and its rest does not come.
         Disconnected: the client went away.
     """
     if _announced(headers) > limit:
@@ -40,7 +47,11 @@ async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
     if message["type"] == "http.disconnect":
         raise Disconnected
     if message.get("more_body"):
-        body = await _rest(body, receive, limit)
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await _rest(body, receive, limit)
+        except TimeoutError as error:
+            raise RequestTimeout(_TOO_SLOW) from error
     if len(body) > limit:
         raise _too_large(limit)
     encoding = headers.get(b"content-encoding")
@@ -89,7 +100,7 @@ def _too_large(limit: int) -> TooLarge:
 
 
 class BodyLimit:
-    """ASGI middleware: no route reads more than `limit` bytes of a body.
+    """ASGI middleware: no route reads more than `limit` bytes of a body, or waits for its rest for ever.
 
     FastAPI's own `max_body_size` answers an announced length in plain text; this leaves the answer to our handlers.
     """
@@ -103,12 +114,21 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         size, announced = 0, _announced(dict(scope["headers"]))
+        deadline: float | None = None
 
         async def bounded() -> MutableMapping[str, Any]:
-            nonlocal size
+            nonlocal size, deadline
             if announced > self._limit:
                 raise self._error
-            message = await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError as error:
+                raise HTTPException(408, _TOO_SLOW) from error
+            if not message.get("more_body"):
+                deadline = None  # the next message would be that the client has gone
+            elif deadline is None:
+                deadline = asyncio.get_running_loop().time() + BODY_SECONDS
             size += len(message.get("body", b""))
             if size > self._limit:
                 raise self._error

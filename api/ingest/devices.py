@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine, select
 
-from shared.database import Device, translated
+from shared.database import LOOKUP_DEADLINE, DatabaseThreads, Device, translated, within
 from shared.errors import DatabaseUnavailable
 
 #: Queries for devices at one time, and how many requests may wait for one: a storm of unknown ids stops here.
@@ -18,8 +18,11 @@ LOOKUPS, WAITING = 4, 1_000
 class Devices:
     """Remembers devices' keys, and ids that nobody has. Both expire, both count against one limit."""
 
-    def __init__(self, engine: Engine, memory: timedelta, unknown_memory: timedelta, limit: int) -> None:
+    def __init__(
+        self, engine: Engine, threads: DatabaseThreads, memory: timedelta, unknown_memory: timedelta, limit: int
+    ) -> None:
         self._engine = engine
+        self._threads = threads
         self._memory = memory.total_seconds()
         self._unknown_memory = unknown_memory.total_seconds()
         self._limit = limit
@@ -61,10 +64,10 @@ class Devices:
             raise DatabaseUnavailable("too many devices are being looked up already")
         self._waiting += 1
         try:
-            async with self._lookups:
+            async with within(LOOKUP_DEADLINE), self._lookups:
                 # Whoever waited for another's query of the same device finds its answer here.
                 missing = [device_id for device_id in device_ids if self.remembered(device_id) is None]
-                found = await asyncio.to_thread(self._query, missing) if missing else {}
+                found = await self._threads.run(self._query, missing) if missing else {}
                 for device_id in missing:
                     self.remember(device_id, found.get(device_id, 0))
         finally:

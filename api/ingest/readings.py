@@ -1,9 +1,13 @@
 """Answers submissions of readings: one validation, one encoding and one answer, for the lane and the routes alike."""
 
+import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
+from hashlib import sha256
+from typing import TypeVar
 from uuid import UUID
 
 from api.errors import JSON, Answer, BadRequest, problem_of_rejected
@@ -19,6 +23,12 @@ from shared.streams.stream import Encoded, TimeBounds
 _PG_EPOCH_MICROSECONDS = int(readings.PG_EPOCH.timestamp()) * 1_000_000
 #: Longest Idempotency-Key, in bytes.
 KEY_LIMIT = 255
+
+#: Batches over this many bytes are decoded in a thread, this many at one time: nobody else is answered while one is
+#: decoded, each takes several times its size, and more threads would not be quicker with Python's one lock.
+LARGE_BYTES, DECODING = 64 * 1024, 2
+
+Decoded = TypeVar("Decoded")
 
 _ACCEPTED = b'{"status":"ok"}'
 _ACCEPTED_HEADERS = [(b"content-type", JSON), (b"content-length", str(len(_ACCEPTED)).encode())]
@@ -46,6 +56,7 @@ class ReadingIngest:
         self._submission_limit = submission_limit
         self._earliest = readings.microseconds(earliest)
         self._ahead = ahead // timedelta(microseconds=1)
+        self._decoding = asyncio.Semaphore(DECODING)
 
     async def one(self, device: str, scope: Scope, receive: Receive) -> Answer:
         """Answer `POST /devices/{device}/stats/`."""
@@ -63,7 +74,8 @@ class ReadingIngest:
         headers: Headers = dict(scope["headers"])
         body = await read_body(headers, receive, self._body_limit)
         now, bounds = self._now()
-        encoded = readings.decode_of_device(body, _media_type(headers), now, bounds, key, self._submission_limit)
+        decode = partial(readings.decode_of_device, key=key, limit=self._submission_limit)
+        encoded = await self._decoded(body, partial(decode, body, _media_type(headers), now, bounds))
         return await self._submit(encoded, self._receipt(headers, device))
 
     async def gateway(self, scope: Scope, receive: Receive) -> Answer:
@@ -71,9 +83,18 @@ class ReadingIngest:
         headers: Headers = dict(scope["headers"])
         body = await read_body(headers, receive, self._body_limit)
         now, bounds = self._now()
-        submission = readings.decode(body, _media_type(headers), now, bounds, self._submission_limit)
+        decode = partial(readings.decode, limit=self._submission_limit)
+        submission = await self._decoded(body, partial(decode, body, _media_type(headers), now, bounds))
         keys = await self._devices.keys(submission.device_ids)
-        return await self._submit(submission.encode(keys), self._receipt(headers, ""))
+        encoded = await self._decoded(body, partial(submission.encode, keys))
+        return await self._submit(encoded, self._receipt(headers, submission.device_ids))
+
+    async def _decoded(self, body: bytes, decode: Callable[[], Decoded]) -> Decoded:
+        """Decode a body where it holds nobody up: here when it is small, otherwise in a thread."""
+        if len(body) <= LARGE_BYTES:
+            return decode()
+        async with self._decoding:
+            return await asyncio.to_thread(decode)
 
     async def _submit(self, encoded: Encoded, receipt: UUID | None) -> Answer:
         if not encoded.records:
@@ -93,14 +114,19 @@ class ReadingIngest:
         now = time.time_ns() // 1000 - _PG_EPOCH_MICROSECONDS
         return now, TimeBounds(self._earliest, now + self._ahead)
 
-    def _receipt(self, headers: Headers, device: str) -> UUID | None:
-        """Derive the receipt from the Idempotency-Key, where there is one."""
+    def _receipt(self, headers: Headers, sender: str | Iterable[UUID]) -> UUID | None:
+        """Derive the receipt from the Idempotency-Key, where there is one, and the sender.
+
+        A gateway has no name of its own: it is known by the devices that it sends for, and a retry brings the same.
+        """
         key = headers.get(b"idempotency-key")
         if not key:
             return None
         if len(key) > KEY_LIMIT or not key.isascii() or not key.decode("ascii").isprintable():
             raise BadRequest(f"Idempotency-Key must be {KEY_LIMIT} printable ASCII characters at most")
-        return keyed_receipt(self._publisher.stream, device.lower(), key.decode("ascii"))
+        if not isinstance(sender, str):
+            sender = sha256(b"".join(sorted(device_id.bytes for device_id in sender))).hexdigest()
+        return keyed_receipt(self._publisher.stream, sender.lower(), key.decode("ascii"))
 
 
 def parse_device_id(text: str) -> UUID:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 from fastapi.concurrency import run_in_threadpool
-from sqlalchemy import select
+from sqlalchemy import Engine, select
 
 from api.dependencies import Services, ServicesOf, Window, WindowOf
 from api.schemas import Key, Task
@@ -49,7 +49,7 @@ async def user_statistics(
     wait: Wait = 0,
 ) -> Task:
     """Ask for the same of a user's devices, together or each by itself."""
-    await run_in_threadpool(_require_user, services, user_id)
+    await services.threads.run(_require_user, services.engine, user_id)
     return await _ask(services, "user_statistics", {"user_id": user_id, "group_by": group_by}, window, wait)
 
 
@@ -64,7 +64,9 @@ async def _ask(services: Services, kind: str, parameters: dict[str, Any], window
     # The answer says how much is still queued, so what this process accepted must be in the ledger first.
     await services.acceptances.flush()
     span = {"start": window.start and window.start.isoformat(), "end": window.end and window.end.isoformat()}
-    job = await run_in_threadpool(services.jobs.submit, kind, {**parameters, **span})
+    job = await services.threads.run(services.jobs.submit, kind, {**parameters, **span})
+    # In another thread than the database's: a broker that is away must not keep those.
+    await run_in_threadpool(services.jobs.nudge, job.id)
     return await _wait_for(services, job.id, wait) if wait else _task(job)
 
 
@@ -72,7 +74,7 @@ async def _wait_for(services: Services, job_id: UUID, seconds: float) -> Task:
     _require_patience(services, seconds)
     deadline, pause = time.monotonic() + seconds, _FIRST_LOOK
     while True:
-        job = await run_in_threadpool(services.jobs.fetch, job_id)
+        job = await services.threads.run(services.jobs.fetch, job_id)
         left = deadline - time.monotonic()
         if job.status in ("done", "failed") or left <= 0:
             return _task(job)
@@ -86,8 +88,8 @@ def _require_patience(services: Services, seconds: float) -> None:
         raise InvalidRecord("out_of_range", "wait", f"must be {limit:g} at most")
 
 
-def _require_user(services: Services, user_id: int) -> None:
-    with translated(), services.engine.connect() as connection:
+def _require_user(engine: Engine, user_id: int) -> None:
+    with translated(), engine.connect() as connection:
         if connection.execute(select(database.User.id).where(database.User.id == user_id)).first() is None:
             raise NotFound("no user has this id")
 

@@ -1,14 +1,14 @@
 """Devices: what sends readings."""
 
+from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
-from sqlalchemy import insert, select
+from sqlalchemy import Engine, Select, insert, select
 from sqlalchemy.orm import Session
 
-from api.dependencies import Cursor, Limit, Services, ServicesOf, link_next, page
+from api.dependencies import Cursor, Limit, ServicesOf, link_next, page
 from api.routes.users import after, without_nul
 from api.schemas import Device, NewDevice
 from shared import database
@@ -24,13 +24,13 @@ FOREIGN_KEY_VIOLATION = "23503"
 async def create_device(new: NewDevice, services: ServicesOf) -> Device:
     """Make a device for a user; 404 when there is no such user."""
     device = Device(id=uuid4(), user_id=new.user_id, name=new.name)
-    key = await run_in_threadpool(_insert, services, device)
+    key = await services.threads.run(_insert, services.engine, device)
     services.devices.remember(device.id, key)
     return device
 
 
 @router.get("/devices/")
-def list_devices(
+async def list_devices(
     request: Request,
     response: Response,
     services: ServicesOf,
@@ -47,27 +47,35 @@ def list_devices(
         query = query.where(database.Device.user_id == user_id)
     if name is not None:
         query = query.where(database.Device.name == without_nul(name, "name"))
-    with translated(), Session(services.engine) as session:
-        found, more = page(session.scalars(query).all(), limit)
-        if more:
-            response.headers.update(link_next(request, str(found[-1].key)))
-        return [Device(id=device.id, user_id=device.user_id, name=device.name) for device in found]
+    found, more = page(await services.threads.run(_select, services.engine, query), limit)
+    if more:
+        response.headers.update(link_next(request, str(found[-1].key)))
+    return [_shown(device) for device in found]
 
 
 @router.get("/devices/{device_id}")
-def get_device(device_id: UUID, services: ServicesOf) -> Device:
+async def get_device(device_id: UUID, services: ServicesOf) -> Device:
     """Show one device."""
-    with translated(), Session(services.engine) as session:
-        device = session.get(database.Device, device_id)
-    if device is None:
+    query = select(database.Device).where(database.Device.id == device_id)
+    found = await services.threads.run(_select, services.engine, query)
+    if not found:
         raise NotFound("no device has this id")
+    return _shown(found[0])
+
+
+def _shown(device: database.Device) -> Device:
     return Device(id=device.id, user_id=device.user_id, name=device.name)
 
 
-def _insert(services: Services, device: Device) -> int:
+def _select(engine: Engine, query: Select[database.Device]) -> Sequence[database.Device]:
+    with translated(), Session(engine, expire_on_commit=False) as session:
+        return session.scalars(query).all()
+
+
+def _insert(engine: Engine, device: Device) -> int:
     row = insert(database.Device).values(id=device.id, user_id=device.user_id, name=device.name)
     try:
-        with translated(), services.engine.begin() as connection:
+        with translated(), engine.begin() as connection:
             return connection.execute(row.returning(database.Device.key)).scalar_one()
     except InvalidRecord as error:
         if error.code == FOREIGN_KEY_VIOLATION:

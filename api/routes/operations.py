@@ -1,11 +1,11 @@
 """For those who run Weir: alive, ready, metrics."""
 
+import asyncio
 from datetime import timedelta
 from functools import partial
 from typing import Literal
 
 from fastapi import APIRouter, Response
-from fastapi.concurrency import run_in_threadpool
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from sqlalchemy import text
@@ -42,7 +42,7 @@ async def alive() -> Health:
 @router.get("/readyz", responses={503: {"model": Readiness}})
 async def ready(response: Response, services: ServicesOf) -> Readiness:
     """Tell whether a reading would be kept now: broker connected and not blocked, topology there, database reachable."""
-    broker, database = await _broker(services), await _database(services)
+    broker, database = await asyncio.gather(_broker(services), _database(services))
     is_ready = broker == database == "ok"
     if not is_ready:
         response.status_code = 503
@@ -68,7 +68,7 @@ async def _database(services: Services) -> str:
             connection.execute(text("SELECT 1 FROM receipts LIMIT 1"))
 
     try:
-        await run_in_threadpool(ask)
+        await services.threads.run(ask, deadline=_DEADLINE)
     except WeirError as error:
         return str(error)
     return "ok"

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Request, Response
-from fastapi.concurrency import run_in_threadpool
 
-from api.dependencies import Cursor, Limit, ServicesOf, WindowOf, link_next
+from api.dependencies import Cursor, Limit, Services, ServicesOf, Window, WindowOf, link_next
 from api.errors import Answer
 from api.ingest.readings import KEY_LIMIT, parse_device_id
 from api.queries import Place, newest
@@ -51,6 +50,7 @@ _FAULTS: dict[int | str, dict[str, Any]] = {
     for status, text in {
         400: "The body is no JSON, or the request cannot be read",
         404: "There is no such device",
+        408: "The rest of the body did not come in time",
         413: "The body is too large",
         415: "The body's encoding is not supported",
         422: "The input is not valid; `errors` names the fields",
@@ -109,7 +109,7 @@ async def submit_gateway_batch(
 
 
 @router.get("/stats/")
-def list_readings(
+async def list_readings(
     request: Request,
     response: Response,
     services: ServicesOf,
@@ -118,7 +118,7 @@ def list_readings(
     cursor: Cursor = None,
 ) -> list[Stored]:
     """List stored readings of all devices, newest first; the `Link` header leads to the next page."""
-    found, following = newest(services.engine, None, window, limit, _place(cursor))
+    found, following = await _newest(services, None, window, limit, cursor)
     if following:
         response.headers.update(link_next(request, _token(following)))
     return found
@@ -139,10 +139,18 @@ async def list_device_readings(
     key = await services.devices.key(device)
     if not key:
         raise NotFound("no device has this id")
-    found, following = await run_in_threadpool(newest, services.engine, key, window, limit, _place(cursor))
+    found, following = await _newest(services, key, window, limit, cursor)
     if following:
         response.headers.update(link_next(request, _token(following)))
     return found
+
+
+async def _newest(
+    services: Services, key: int | None, window: Window, limit: int, cursor: str | None
+) -> tuple[list[Stored], Place | None]:
+    # Not a lookup: over much data it may take as long as any statement may.
+    deadline = services.settings.statement_deadline
+    return await services.threads.run(newest, services.engine, key, window, limit, _place(cursor), deadline=deadline)
 
 
 def as_response(answer: Answer) -> Response:

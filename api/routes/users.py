@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from sqlalchemy import func, select
+from sqlalchemy import Engine, Select, func, select
 from sqlalchemy.orm import Session
 
 from api.dependencies import Cursor, Limit, ServicesOf, link_next, page
@@ -18,21 +18,13 @@ UNIQUE_VIOLATION = "23505"
 
 
 @router.post("/users/")
-def create_user(new: NewUser, services: ServicesOf) -> User:
+async def create_user(new: NewUser, services: ServicesOf) -> User:
     """Make a user. The same email again, in whatever case, is a 400."""
-    user = database.User(name=new.name, email=new.email)
-    try:
-        with Session(services.engine, expire_on_commit=False) as session, translated(), session.begin():
-            session.add(user)
-    except InvalidRecord as error:
-        if error.code == UNIQUE_VIOLATION:
-            raise Conflict("a user with this email exists already") from error
-        raise
-    return User(id=user.id, name=user.name, email=user.email)
+    return await services.threads.run(_insert, services.engine, new)
 
 
 @router.get("/users/")
-def list_users(
+async def list_users(
     request: Request,
     response: Response,
     services: ServicesOf,
@@ -44,11 +36,27 @@ def list_users(
     query = select(database.User).where(database.User.id > after(cursor)).order_by(database.User.id).limit(limit + 1)
     if email is not None:
         query = query.where(func.lower(database.User.email) == func.lower(without_nul(email, "email")))
-    with translated(), Session(services.engine) as session:
-        found, more = page(session.scalars(query).all(), limit)
-        if more:
-            response.headers.update(link_next(request, str(found[-1].id)))
-        return [User(id=user.id, name=user.name, email=user.email) for user in found]
+    found, more = page(await services.threads.run(_select, services.engine, query), limit)
+    if more:
+        response.headers.update(link_next(request, str(found[-1].id)))
+    return list(found)
+
+
+def _insert(engine: Engine, new: NewUser) -> User:
+    user = database.User(name=new.name, email=new.email)
+    try:
+        with Session(engine, expire_on_commit=False) as session, translated(), session.begin():
+            session.add(user)
+    except InvalidRecord as error:
+        if error.code == UNIQUE_VIOLATION:
+            raise Conflict("a user with this email exists already") from error
+        raise
+    return User(id=user.id, name=user.name, email=user.email)
+
+
+def _select(engine: Engine, query: Select[database.User]) -> list[User]:
+    with translated(), Session(engine) as session:
+        return [User(id=user.id, name=user.name, email=user.email) for user in session.scalars(query)]
 
 
 def after(cursor: str | None) -> int:

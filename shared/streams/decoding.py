@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -35,16 +36,17 @@ _NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
-#: A stretch without an escape or a word that JSON does not have; or a text with escapes, even one that never ends; or
-#: such a word. No two of these begin alike and nothing follows them, so a broken body takes linear time too. The
-#: stretch has a bound because each of its pieces takes memory.
-_PIECE = re.compile(
-    rb'(?:[^"NI-]+|"[^"\\]*"){1,1000}|"[^"\\]*(?:\\.[^"\\]*)*"?|-?Infinity|NaN',
-    re.DOTALL,
-)
-_WORDS = {b"NaN", b"Infinity", b"-Infinity"}
-#: An escape in a text: a surrogate pair, half of one, or another.
+#: A word that JSON does not have; or a stretch without one and without an escape; or a text with escapes, even one that
+#: never ends. No two of these begin alike and nothing follows them, so a broken body takes linear time too. The stretch
+#: has a bound because each of its pieces takes memory.
+_PIECE = re.compile(rb'(NaN|Infinity)|(?:[^"NI]+|"[^"\\]*"){1,1000}|"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+#: An escape in a text: half of a surrogate pair, or a pair, or another.
 _ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)", re.DOTALL)
+#: Most pieces, and most escapes, that are looked at in one body. 10,000 readings without one good value have half as
+#: many; a body of nothing but such words would keep everybody waiting, and may as well count as no JSON.
+_MENDED = 200_000
+#: A name that the sender made up is cut here when columns become rows: it stands in each of them.
+_NAME = 64
 
 
 class Rejected(msgspec.Struct, frozen=True, omit_defaults=False):
@@ -71,6 +73,7 @@ class Decoder(Generic[Record]):
     """
 
     def __init__(self, kind: type[Record]) -> None:
+        self.fields = frozenset(kind.__struct_fields__)
         self._one = msgspec.json.Decoder(kind)
         self._many = msgspec.json.Decoder(list[kind])  # type: ignore[valid-type]
 
@@ -86,7 +89,7 @@ class Decoder(Generic[Record]):
         try:
             records = self._many.decode(body)
         except _NO_JSON:
-            return self.each(split_array(body), limit)
+            return self.each(split_array(body, limit), limit)
         require_at_most(limit, len(records))
         return Decoded(records, range(len(records)), [])
 
@@ -120,16 +123,21 @@ def split_lines(body: bytes) -> list[bytes]:
     return [line for line in body.split(b"\n") if line.strip()]
 
 
-def split_array(body: bytes) -> list[bytes]:
-    """Split an array without a look into its elements. Raises InvalidRecord when it is none."""
+def split_array(body: bytes, limit: int | None = None) -> list[bytes]:
+    """Split an array without a look into its elements. Raises InvalidRecord when it is none, TooLarge."""
     try:
-        return [bytes(element) for element in _decode(_array, body)]
+        elements = _decode(_array, body)
     except msgspec.ValidationError as error:
         raise rejection("not_an_array", None) from error
+    require_at_most(limit, len(elements))
+    return [bytes(element) for element in elements]
 
 
-def split_columns(body: bytes, limit: int | None) -> list[bytes]:
+def split_columns(body: bytes, fields: AbstractSet[str], limit: int | None = None) -> list[bytes]:
     """Turn columns into objects, one per row. A column that is null has a null in every row.
+
+    Of the columns that are none of the schema's fields the first one stands for all, and not with its whole name: it
+    is enough to reject each row, and all of them in each row could be far more than was sent.
 
     Raises:
         InvalidRecord: one is no column, or not as long as the others.
@@ -149,7 +157,13 @@ def split_columns(body: bytes, limit: int | None) -> list[bytes]:
     same_length(cells)
     count = len(next(iter(cells.values()))) if cells else 1
     require_at_most(limit, count)
-    named = [(msgspec.json.encode(name) + b":", cells.get(name) or [b"null"] * count) for name in columns]
+    unknown = next((name for name in columns if name not in fields), None)
+    nulls = [b"null"] * count
+    named = [
+        (msgspec.json.encode(name[:_NAME]) + b":", cells.get(name, nulls))
+        for name in columns
+        if name in fields or name == unknown
+    ]
     return [b"{" + b",".join([name + values[row] for name, values in named]) + b"}" for row in range(count)]
 
 
@@ -167,11 +181,11 @@ def require_at_most(limit: int | None, records: int) -> None:
         raise TooLarge(f"a submission may bring {limit} records at most")
 
 
-def item(body: bytes, media_type: str, index: int) -> bytes:
-    """Return one record of a submission as JSON, as it was sent as far as JSON can say it."""
+def items(body: bytes, media_type: str, fields: AbstractSet[str]) -> list[bytes]:
+    """Return the records of a submission, each as JSON and as it was sent as far as JSON can say it."""
     if media_type == NDJSON:
-        return split_lines(body)[index]
-    return (split_columns(body, None) if is_object(body) else split_array(body))[index]
+        return split_lines(body)
+    return split_columns(body, fields) if is_object(body) else split_array(body)
 
 
 def is_object(body: bytes) -> bool:
@@ -186,24 +200,21 @@ def _decode(decoder: msgspec.json.Decoder[Value], body: bytes) -> Value:
     except msgspec.ValidationError:
         raise
     except _NO_JSON as error:
-        mended = _mended(body)
-        if mended == body:
-            raise rejection("malformed", None) from error
-    return _decode(decoder, mended)
+        fault = error
+    try:
+        return decoder.decode(_mended(body))
+    except msgspec.ValidationError:
+        raise
+    except _NO_JSON:
+        raise rejection("malformed", None) from fault
 
 
 def _mended(body: bytes) -> bytes:
     """Put something that msgspec can step over, and that no schema takes either, in place of NaN, Infinity and half
-    surrogate pairs: a number beyond a float, and NUL.
+    surrogate pairs: a number beyond a float, and NUL. What is beyond the bound stays as it is, which is no JSON.
     """
-
-    def mend(found: re.Match[bytes]) -> bytes:
-        piece = found[0]
-        if piece in _WORDS:
-            return b"1e999"
-        return _ESCAPE.sub(lambda escape: rb"\u0000" if escape[1] else escape[0], piece) if b"\\u" in piece else piece
-
-    return _PIECE.sub(mend, body)
+    mended = _PIECE.sub(lambda piece: b"1e999" if piece[1] else piece[0], body, _MENDED)
+    return _ESCAPE.sub(lambda escape: rb"\u0000" if escape[1] else escape[0], mended, _MENDED)
 
 
 def invalid(error: msgspec.ValidationError) -> InvalidRecord:

@@ -17,7 +17,7 @@ from shared.streams.decoding import (
     Decoder,
     Rejected,
     is_object,
-    item,
+    items,
     rejection,
     require_at_most,
     same_length,
@@ -118,7 +118,7 @@ def decode(body: bytes, media_type: str, now: int, bounds: TimeBounds, limit: in
     def encode(keys: Mapping[UUID, int]) -> Encoded:
         return _encode(columns, indices, rejected, [keys.get(device_id, 0) for device_id in device_ids], now, bounds)
 
-    return Submission(frozenset(device_ids), partial(item, body, media_type), encode)
+    return Submission(frozenset(device_ids), partial(items, body, media_type, _device_reading.fields), encode)
 
 
 def _decode(
@@ -135,7 +135,7 @@ def _decode(
         try:
             columns = columns_decoder.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            decoded = decoder.each(split_columns(body, limit), limit)
+            decoded = decoder.each(split_columns(body, decoder.fields, limit), limit)
         else:
             same_length(msgspec.structs.asdict(columns))
             require_at_most(limit, len(columns.x))

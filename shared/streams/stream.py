@@ -65,8 +65,8 @@ class Submission(NamedTuple):
     """A decoded submission that waits for its devices' keys."""
 
     device_ids: frozenset[UUID]
-    #: Returns one record as it was sent, by its place.
-    item: Callable[[int], bytes]
+    #: Returns its records as they were sent. This takes another look at the whole body: ask once.
+    items: Callable[[], list[bytes]]
     encode: Callable[[Mapping[UUID, int]], Encoded]
 
 

@@ -324,6 +324,26 @@ def test_same_key_of_another_device_is_another_submission(running_weir, device):
         running_weir.wait_for(lambda one=one: len(running_weir.http.get(f"/stats/{one}/").json()) == 1)
 
 
+@pytest.mark.parametrize("form", FORMATS)
+def test_same_key_of_another_gateway_is_another_submission(running_weir, form):
+    http, headers = running_weir.http, {"Idempotency-Key": f"gateways, {form.__name__}"}
+    gateways = [[running_weir.device(), running_weir.device()] for _ in range(2)]
+
+    def submit(devices):
+        content = form([reading(number, device_id=str(one)) for number, one in enumerate(devices)])
+        answer = http.post("/stats/batch", **content | {"headers": content.get("headers", {}) | headers})
+        assert (answer.status_code, answer.json()["accepted"]) == (202, len(devices))
+        return answer.headers["location"]
+
+    first, second = map(submit, gateways)
+    assert first != second
+    assert submit(gateways[0][::-1]) == first  # a retry, in whatever order
+    for location in (first, second):
+        running_weir.wait_for(lambda location=location: http.get(location).json()["status"] == "stored")
+    for one in (*gateways[0], *gateways[1]):
+        assert len(http.get(f"/stats/{one}/").json()) == 1
+
+
 # Receipts
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import tracemalloc
 from datetime import UTC, datetime
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared.errors import InvalidRecord, TooLarge
 from shared.streams import readings
-from shared.streams.decoding import EXPLANATIONS, NDJSON, Decoder, item
+from shared.streams.decoding import EXPLANATIONS, NDJSON, Decoder, items
 from shared.streams.readings import Reading, decode_of_device, encode_one
 from shared.streams.stream import TimeBounds, split_rows
 
@@ -18,6 +19,7 @@ JSON = "application/json"
 NOW = 800_000_000_000_000
 BOUNDS = TimeBounds(readings.microseconds(datetime(1990, 1, 1, tzinfo=UTC)), NOW + 86_400_000_000)
 KEY = 7
+FIELDS = frozenset({"x", "y", "z", "timestamp"})
 
 GOOD = {"x": b"1", "y": b"2", "z": b"3", "timestamp": b"null"}
 
@@ -360,9 +362,70 @@ def test_hostile_body_gets_its_verdict(body):
 def test_dead_record_can_be_shown_as_it_was_sent(media_type):
     sent = [record(), b'{"x": "9", "y": 2, "z": 3}', record(x=b"12345678901234567890")]
     body = next(body for body, kind in in_each_format(sent) if kind == media_type)
-    assert [item(body, media_type, index).strip() for index in range(3)] == sent
+    assert [one.strip() for one in items(body, media_type, FIELDS)] == sent
+
+
+@pytest.mark.parametrize("broken", [b"NaN", b"Infinity", b"-Infinity", rb'"\ud800"'])
+@pytest.mark.parametrize("form", [0, 1], ids=["array", "columns"])
+def test_largest_batch_without_a_good_value_gets_a_verdict_for_each_record(broken, form):
+    table = [dict.fromkeys(GOOD, broken)] * 10_000
+    body = columns(table) if form else b"[" + b", ".join([record(**one) for one in table]) + b"]"
+    encoded = encode(body, limit=10_000)
+    assert (encoded.records, len(encoded.rejected)) == (0, 10_000)
+    assert {(one.code, one.field) for one in encoded.rejected} <= {("not_finite", "x"), ("not_a_number", "x")}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b"NaN," * 1_000_000,
+        b"[" + b",".join([b"NaN"] * 1_000_000) + b"]",
+        b"[" + b",".join([rb'"\ud800"'] * 400_000) + b"]",
+        b'["' + rb"\ud800" * 600_000 + b'"]',
+    ],
+    ids=["NaNs that never end", "NaNs", "half pairs", "one text of half pairs"],
+)
+def test_body_of_nothing_but_what_json_lacks_is_malformed_and_not_worked_through(body):
+    found = attempt(encode, body, limit=10_000)
+    assert isinstance(found, InvalidRecord)
+    assert found.code == "malformed"
+
+
+def test_unknown_column_hides_no_fault_before_it():
+    encoded = encode(b'{"x": ["one", 1], "speed": null, "y": [true, 2], "more": [1, 2], "z": [3, 3]}')
+    assert [(one.index, one.code, one.field) for one in encoded.rejected] == [
+        (0, "not_a_number", "x"),
+        (1, "unknown_field", "speed"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ([f"k{number}" for number in range(5_000)], "k0"),
+        (["a" * 1_000_000], None),
+        (["\0" * 100_000], None),
+    ],
+    ids=["many", "long", "escaped"],
+)
+def test_columns_take_no_more_than_was_sent_warrants(more, field):
+    """A row of each of these names it: 10,000 rows would be half a gigabyte, ten, and six."""
+    table = {axis: [1] * 10_000 for axis in "xyz"}
+    body = json.dumps(dict.fromkeys(more) | table).encode()
+    tracemalloc.start()
+    try:
+        encoded = encode(body, limit=10_000)
+        sent = items(body, JSON, FIELDS)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 50_000_000
+    assert encoded.records == 0
+    assert {(one.code, one.field) for one in encoded.rejected} == {("unknown_field", field)}
+    assert len(encoded.rejected) == len(sent) == 10_000
+    assert {"x": 1, "y": 1, "z": 1}.items() <= json.loads(sent[-1]).items()
 
 
 def test_dead_row_of_columns_is_shown_as_a_record():
     body = columns([GOOD, GOOD | {"x": b'"nine"'}])
-    assert json.loads(item(body, JSON, 1)) == {"x": "nine", "y": 2, "z": 3, "timestamp": None}
+    assert json.loads(items(body, JSON, FIELDS)[1]) == {"x": "nine", "y": 2, "z": 3, "timestamp": None}

@@ -58,6 +58,13 @@ STATEMENTS = (
         PRIMARY KEY (stream, minute)
     )
     """,
+    # A commit whose outcome is unknown is tried again under the same id, and counts once.
+    """
+    CREATE TABLE acceptance_flushes (
+        id uuid PRIMARY KEY,
+        at timestamptz NOT NULL DEFAULT now()
+    )
+    """,
     "CREATE INDEX ledger_open ON ledger (stream) WHERE accepted > stored + duplicate + dead",
     """
     CREATE TABLE jobs (
@@ -67,6 +74,7 @@ STATEMENTS = (
         status text NOT NULL DEFAULT 'queued' CHECK (status IN ('queued', 'running', 'done', 'failed', 'expired')),
         attempts integer NOT NULL DEFAULT 0,
         sent_at timestamptz NOT NULL DEFAULT now(),
+        started_by uuid,
         started_at timestamptz,
         finished_at timestamptz,
         result json,

@@ -1,0 +1,319 @@
+"""Jobs on real servers: each is computed once, ends with an answer or a reason, and outlives workers and databases."""
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from factories import Weir, reading
+
+from cli.programs import free_ports
+from cli.running import RunningServer
+from cli.servers import PostgresServer
+from shared.database import DatabaseThreads, connect
+from shared.errors import BrokerUnavailable, DatabaseUnavailable
+from shared.jobs import ATTEMPTS, Job, Jobs, Nudge, celery_app
+from shared.ledger import Acceptances
+from shared.migrations import upgrade
+
+DEADLINE = timedelta(minutes=10)
+
+
+@pytest.fixture
+def jobs(weir: Weir) -> Iterator[Jobs]:
+    engine = connect(weir.database_url, pool_size=2, statement_deadline=timedelta(seconds=30))
+    yield Jobs(engine, celery_app(weir.amqp_url, DEADLINE))
+    engine.dispose()
+
+
+@pytest.fixture
+def job(weir: Weir, jobs: Jobs) -> Job:
+    """A queued job of which no worker was told."""
+    return jobs.submit("user_statistics", {"user_id": 1})
+
+
+def state(weir: Weir, job_id: object) -> tuple[str, int]:
+    (found,) = weir.rows("SELECT status, attempts FROM jobs WHERE id = %s", str(job_id))
+    return found
+
+
+def is_running(weir: Weir, job_id: object, attempts: int = 1) -> bool:
+    return state(weir, job_id) == ("running", attempts)
+
+
+def make_it_long_ago(weir: Weir, column: str) -> None:
+    weir.rows(f"UPDATE jobs SET {column} = {column} - interval '1 day'")
+
+
+def let_the_worker_come_to_the_end(weir: Weir, jobs: Jobs) -> None:
+    """Wait for a job of the end of the queue: the worker has then seen every nudge before it."""
+    last = jobs.submit("user_statistics", {"user_id": 2})
+    assert jobs.nudge(last.id)
+    weir.wait_for(lambda: state(weir, last.id) == ("done", 1), 40)
+
+
+@contextmanager
+def readings_locked(weir: Weir) -> Iterator[None]:
+    """While it lasts no job can read."""
+    with weir.connection() as connection, connection.cursor() as cursor:
+        cursor.execute("BEGIN; LOCK TABLE readings IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+# Who may start a job
+
+
+def test_second_nudge_of_a_running_job_does_nothing(weir: Weir, jobs: Jobs, job: Job) -> None:
+    assert jobs.take(job.id, Nudge(uuid4()), DEADLINE)
+    for nudge in (Nudge(uuid4()), Nudge(uuid4(), redelivered=True)) * ATTEMPTS:
+        assert jobs.take(job.id, nudge, DEADLINE) is None
+    assert is_running(weir, job.id)
+
+
+def test_job_whose_worker_keeps_dying_ends_as_failure_with_the_reason(weir: Weir, jobs: Jobs, job: Job) -> None:
+    first = Nudge(uuid4())
+    assert jobs.take(job.id, first, DEADLINE)
+    again = Nudge(first.id, redelivered=True)
+    for _ in range(ATTEMPTS - 1):
+        assert jobs.take(job.id, again, DEADLINE)
+    assert jobs.take(job.id, again, DEADLINE) is None
+    assert jobs.fetch(job.id).status == "failed"
+    assert jobs.fetch(job.id).error == f"its worker died {ATTEMPTS} times"
+
+
+def test_going_on_after_the_database_was_away_is_no_new_start(weir: Weir, jobs: Jobs, job: Job) -> None:
+    nudge = Nudge(uuid4())
+    assert jobs.take(job.id, nudge, DEADLINE)
+    for _ in range(2 * ATTEMPTS):
+        assert jobs.take(job.id, Nudge(nudge.id, goes_on=True), DEADLINE)
+    assert is_running(weir, job.id)
+
+
+def test_job_that_runs_past_its_deadline_is_taken_from_its_worker(weir: Weir, jobs: Jobs, job: Job) -> None:
+    assert jobs.take(job.id, Nudge(uuid4()), DEADLINE)
+    make_it_long_ago(weir, "started_at")
+    assert jobs.take(job.id, Nudge(uuid4()), DEADLINE)
+    assert is_running(weir, job.id, 2)
+
+
+def test_answer_of_a_job_that_was_given_up_is_kept(weir: Weir, jobs: Jobs, job: Job) -> None:
+    slow = jobs.take(job.id, Nudge(uuid4()), DEADLINE)
+    make_it_long_ago(weir, "started_at")
+    quick = jobs.take(job.id, Nudge(uuid4()), DEADLINE)
+    assert slow
+    assert quick
+    jobs.finish(slow, error="not its to say any more")
+    assert is_running(weir, job.id, 2)
+    jobs.finish(quick, error="broken")
+    assert jobs.fetch(job.id).status == "failed"
+    jobs.finish(slow, result={"x": 1})
+    found = jobs.fetch(job.id)
+    assert (found.status, found.result, found.error) == ("done", {"x": 1}, None)
+    jobs.finish(quick, result={"x": 2})
+    assert jobs.fetch(job.id).result == {"x": 1}
+
+
+def test_one_nudge_the_broker_refuses_does_not_hold_back_the_next(
+    weir: Weir, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        jobs.submit("user_statistics", {"user_id": number})
+    make_it_long_ago(weir, "sent_at")
+    asked: list[UUID] = []
+
+    def send(job_id: UUID) -> None:
+        asked.append(job_id)
+        if len(asked) == 1:
+            raise BrokerUnavailable("not this one")
+
+    monkeypatch.setattr(jobs, "send", send)
+    assert jobs.resend(timedelta(0), DEADLINE) == 2
+    assert len(set(asked)) == 3
+
+
+def test_broker_that_refuses_the_queue_is_unavailable(weir: Weir, jobs: Jobs, job: Job) -> None:
+    weir.management("PUT", "queues/{vhost}/weir.jobs", json={"durable": True, "arguments": {"x-queue-type": "classic"}})
+    with pytest.raises(BrokerUnavailable):
+        jobs.send(job.id)
+    assert jobs.nudge(job.id) is False
+
+
+# Workers
+
+
+def test_job_that_was_sent_again_five_times_starts_once(weir: Weir, jobs: Jobs, job: Job) -> None:
+    for _ in range(5):
+        make_it_long_ago(weir, "sent_at")
+        assert jobs.resend(timedelta(seconds=20), DEADLINE) == 1
+    weir.start("worker")
+    let_the_worker_come_to_the_end(weir, jobs)
+    assert state(weir, job.id) == ("done", 1)
+
+
+def test_worker_killed_in_the_middle_leaves_one_answer(weir: Weir, jobs: Jobs) -> None:
+    weir.start("api", "consumer", "worker")
+    device = weir.device()
+    weir.http.post(f"/devices/{device}/stats/", json=reading(3))
+    weir.wait_until_stored(1)
+    with readings_locked(weir):
+        task = weir.http.get(f"/devices/{device}/analytics/").json()
+        weir.wait_for(lambda: is_running(weir, task["task_id"]), 40)
+        weir.stop("worker", signal.SIGKILL)
+        weir.start("worker")
+        weir.wait_for(lambda: is_running(weir, task["task_id"], 2), 40)
+    found = weir.http.get(f"/tasks/{task['task_id']}?wait=30").json()
+    assert (found["status"], found["result"]["x"]["sum"]) == ("SUCCESS", 3.0)
+    let_the_worker_come_to_the_end(weir, jobs)
+    assert state(weir, task["task_id"]) == ("done", 2)
+
+
+def test_job_that_raises_ends_as_failure_with_a_message(weir: Weir, jobs: Jobs) -> None:
+    weir.start("api", "worker")
+    job = jobs.submit("no such kind", {})
+    assert jobs.nudge(job.id)
+    found = weir.http.get(f"/tasks/{job.id}?wait=30").json()
+    assert (found["status"], found["error"], found["result"]) == ("FAILURE", "unexpected KeyError", None)
+
+
+def test_database_away_while_a_job_runs_only_delays_it(weir: Weir) -> None:
+    weir.start("api", "worker")
+    device = weir.device()
+    with readings_locked(weir):
+        task = weir.http.get(f"/devices/{device}/analytics/").json()
+        weir.wait_for(lambda: is_running(weir, task["task_id"]), 40)
+        weir.administer(f"ALTER DATABASE {weir.name} ALLOW_CONNECTIONS false")
+        weir.administer(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{weir.name}'")
+    weir.wait_for(lambda: "a job waits for the database" in weir.log("worker"))
+    weir.administer(f"ALTER DATABASE {weir.name} ALLOW_CONNECTIONS true")
+    weir.wait_for(weir.is_ready)
+    assert weir.http.get(f"/tasks/{task['task_id']}?wait=30").json()["status"] == "SUCCESS"
+    assert state(weir, task["task_id"]) == ("done", 1)
+
+
+def test_unknown_id_is_404_and_one_kept_long_enough_410(weir: Weir, jobs: Jobs, job: Job) -> None:
+    weir.start("api")
+    assert weir.http.get(f"/tasks/{uuid4()}").status_code == 404
+    taken = jobs.take(job.id, Nudge(uuid4()), DEADLINE)
+    assert taken
+    jobs.finish(taken, result={})
+    assert weir.http.get(f"/tasks/{job.id}").json()["status"] == "SUCCESS"
+    make_it_long_ago(weir, "finished_at")
+    assert jobs.expire(timedelta(hours=1)) == 1
+    assert weir.http.get(f"/tasks/{job.id}").status_code == 410
+
+
+# The ledger and a database that does not answer
+
+
+async def test_counts_whose_commit_is_unknown_are_added_once(weir: Weir, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = connect(weir.database_url, pool_size=2, statement_deadline=timedelta(seconds=30))
+    threads = DatabaseThreads(2)
+    acceptances = Acceptances(engine, threads)
+    acceptances._counts["readings", 1] = 5
+    write = acceptances._write
+
+    def lose_the_answer(*args: object) -> None:
+        write(*args)
+        raise DatabaseUnavailable("committed, but nobody heard of it")
+
+    monkeypatch.setattr(acceptances, "_write", lose_the_answer)
+    with pytest.raises(DatabaseUnavailable):
+        await acceptances.flush()
+    monkeypatch.undo()
+    acceptances._counts["readings", 1] += 2
+    await acceptances.flush()
+    assert weir.scalar("SELECT sum(accepted) FROM ledger") == 7
+    threads.close()
+    engine.dispose()
+
+
+@pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[RunningServer]:
+    """A database server that a test may freeze."""
+    tmp_path.chmod(0o755)
+    postgres = RunningServer(PostgresServer(tmp_path / "postgres", *free_ports(1)))
+    try:
+        upgrade(postgres.ready().url)
+        yield postgres
+    finally:
+        postgres.stop()
+
+
+@contextmanager
+def frozen(server: RunningServer) -> Iterator[None]:
+    """Stop every process of a server as it is: TCP goes on answering, PostgreSQL does not."""
+    stopped: list[Stopped] = []
+    try:
+        stopped.append(Stopped(server.pid))  # first, so that no more are born
+        stopped += [Stopped(int(child)) for child in children(server.pid)]
+        yield
+    finally:
+        for process in stopped:
+            process.go_on()
+
+
+class Stopped:
+    """One stopped process; the handle names it even after its number is another's."""
+
+    def __init__(self, pid: int) -> None:
+        self._handle = os.pidfd_open(pid)
+        signal.pidfd_send_signal(self._handle, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        signal.pidfd_send_signal(self._handle, signal.SIGCONT)
+        os.close(self._handle)
+
+
+def children(pid: int) -> list[int]:
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = status.read_text().rpartition(")")[2].split()[1]
+        except OSError:
+            continue  # it ended meanwhile
+        if int(parent) == pid:
+            found.append(int(status.parent.name))
+    return found
+
+
+def test_frozen_database_holds_up_nobody_and_comes_back(
+    own_postgres: RunningServer, amqp_url: str, management_url: str, tmp_path: Path
+) -> None:
+    url = own_postgres.server.url
+    weir = Weir(url, url.rpartition("/")[2], amqp_url, management_url, tmp_path)
+    try:
+        weir.start("api", "consumer", "worker")
+        device = weir.device()
+        submit = {"url": f"/devices/{device}/stats/", "json": reading()}
+        assert weir.http.post(**submit).status_code == 202
+        with frozen(own_postgres):
+            # More than there are threads, so that all of them hang.
+            paths = [
+                "/readyz",
+                "/users/",
+                "/devices/",
+                f"/devices/{device}",
+                f"/receipts/{uuid4()}",
+                f"/tasks/{uuid4()}",
+            ]
+            paths += [f"/devices/{device}/analytics/", f"/stats/{uuid4()}/", "/users/1/analytics/", "/readyz"]
+            with ThreadPoolExecutor(2 * len(paths)) as pool:
+                asked = list(pool.map(weir.http.get, 2 * paths))
+                assert {(one.url.path, one.status_code) for one in asked} == {(path, 503) for path in paths}
+                assert all("retry-after" in one.headers for one in asked if one.url.path != "/readyz")
+            assert weir.http.get("/readyz").status_code == 503
+            assert weir.http.post(f"/devices/{uuid4()}/stats/", json=reading()).status_code == 503
+            assert weir.http.post(**submit).status_code == 202
+        weir.wait_for(weir.is_ready, 40)
+        weir.wait_until_stored(2, 60)
+        for path in paths:
+            assert weir.http.get(path).status_code in {200, 404}
+        answer = weir.http.get(f"/devices/{device}/analytics/?wait=30").json()
+        assert (answer["status"], answer["result"]["x"]["count"], answer["result"]["queued"]) == ("SUCCESS", 2, 0)
+    finally:
+        weir.close()
