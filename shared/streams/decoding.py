@@ -8,6 +8,7 @@ from typing import Generic, NamedTuple, TypeVar
 import msgspec
 
 from shared.errors import InvalidRecord, TooLarge
+from shared.streams.mending import mended
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 Value = TypeVar("Value")
@@ -36,15 +37,6 @@ _NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
-#: A word that JSON does not have; or a stretch without one and without an escape; or a text with escapes, even one that
-#: never ends. No two of these begin alike and nothing follows them, so a broken body takes linear time too. The stretch
-#: has a bound because each of its pieces takes memory.
-_PIECE = re.compile(rb'(NaN|Infinity)|(?:[^"NI]+|"[^"\\]*"){1,1000}|"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
-#: An escape in a text: half of a surrogate pair, or a pair, or another.
-_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)", re.DOTALL)
-#: Most pieces, and most escapes, that are looked at in one body. 10,000 readings without one good value have half as
-#: many; a body of nothing but such words would keep everybody waiting, and may as well count as no JSON.
-_MENDED = 200_000
 #: A name that the sender made up is cut here when columns become rows: it stands in each of them.
 _NAME = 64
 
@@ -202,19 +194,11 @@ def _decode(decoder: msgspec.json.Decoder[Value], body: bytes) -> Value:
     except _NO_JSON as error:
         fault = error
     try:
-        return decoder.decode(_mended(body))
+        return decoder.decode(mended(body))
     except msgspec.ValidationError:
         raise
     except _NO_JSON:
         raise rejection("malformed", None) from fault
-
-
-def _mended(body: bytes) -> bytes:
-    """Put something that msgspec can step over, and that no schema takes either, in place of NaN, Infinity and half
-    surrogate pairs: a number beyond a float, and NUL. What is beyond the bound stays as it is, which is no JSON.
-    """
-    mended = _PIECE.sub(lambda piece: b"1e999" if piece[1] else piece[0], body, _MENDED)
-    return _ESCAPE.sub(lambda escape: rb"\u0000" if escape[1] else escape[0], mended, _MENDED)
 
 
 def invalid(error: msgspec.ValidationError) -> InvalidRecord:
