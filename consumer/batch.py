@@ -20,10 +20,6 @@ class Batch:
     def last_tag(self) -> int:
         return self.deliveries[-1].tag
 
-    @property
-    def records(self) -> int:
-        return sum(delivery.records for delivery in self.deliveries)
-
 
 @dataclass(slots=True)
 class Intake:

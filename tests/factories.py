@@ -190,10 +190,6 @@ def tuples(readings: Sequence[dict[str, Any]]) -> list[tuple[float, float, float
     return [(float(one["x"]), float(one["y"]), float(one["z"])) for one in readings]
 
 
-def open_descriptors(pid: int) -> int:
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
-
-
 def row(key: int, time: int, x: float, y: float = 0.0, z: float = 0.0) -> bytes:
     """A reading as PostgreSQL's binary COPY wants it; `time` in microseconds since 2000-01-01 UTC."""
     fields = [struct.pack(">i", key), struct.pack(">q", time), *(struct.pack(">d", axis) for axis in (x, y, z))]
