@@ -14,6 +14,7 @@ from shared.errors import Unavailable
 
 HOST = "127.0.0.1"
 SERVER_PORTS = range(20_000, 32_000)
+_given: set[int] = set()
 #: The order in which the stack starts. It stops the other way round: the api takes no more, the rest drains, and only
 #: then the broker, its name service and the database go.
 ORDER = ("postgres", "epmd", "rabbitmq", "beat", "worker", "consumer", "api")
@@ -45,9 +46,12 @@ def free_ports(count: int) -> list[int]:
     """Ports nobody listens on, all different, and below those that outgoing connections are given.
 
     A client that tries to reconnect to a dead server may otherwise be given the server's own port, and keep it out.
+    None is given twice: whoever got it first may not listen on it yet.
     """
     candidates = random.sample(SERVER_PORTS, len(SERVER_PORTS))
-    return list(islice(filter(port_is_free, candidates), count))
+    found = list(islice((port for port in candidates if port not in _given and port_is_free(port)), count))
+    _given.update(found)
+    return found
 
 
 def wait_until(ready: Callable[[], bool], seconds: float, complaint: str) -> None:

@@ -48,6 +48,7 @@ async def _consume(stream: Stream, settings: Settings, stop: asyncio.Event) -> N
         writer,
         DeadLetters(stream, dead, settings.publish_deadline),
         prefetch=settings.prefetch,
+        intake_limit_bytes=settings.intake_limit_bytes,
         batch_limit=settings.batch_limit,
         batch_wait=settings.batch_wait,
     )

@@ -13,7 +13,8 @@ from consumer.dead_letters import DeadLetters
 from consumer.deliveries import Delivery, Part, Reader
 from consumer.writer import Writer
 from shared.broker import topology
-from shared.broker.connection import Channel, translated
+from shared.broker.channel import Channel
+from shared.broker.connection import within
 from shared.errors import InvalidRecord, Misconfigured, PublishRefused, Unavailable, WeirError
 from shared.streams import STREAMS
 
@@ -21,6 +22,8 @@ log = structlog.get_logger()
 
 #: Waits between attempts to write the same batch; the second is for faults that only a person can mend.
 FIRST_WAIT, LONGEST_WAIT = 0.1, 10.0
+#: Time for the broker to stop delivering when we drain.
+CANCEL_DEADLINE = timedelta(seconds=5)
 
 
 class StreamConsumer:
@@ -36,6 +39,7 @@ class StreamConsumer:
         dead_letters: DeadLetters,
         *,
         prefetch: int,
+        intake_limit_bytes: int,
         batch_limit: int,
         batch_wait: timedelta,
     ) -> None:
@@ -43,6 +47,7 @@ class StreamConsumer:
         self._writer = writer
         self._dead_letters = dead_letters
         self._prefetch = prefetch
+        self._intake_limit_bytes = intake_limit_bytes
         self._batch_limit = batch_limit
         self._batch_wait = batch_wait
         self._intake: Intake | None = None
@@ -52,17 +57,10 @@ class StreamConsumer:
     async def on_channel(self, channel: Channel) -> None:
         """Start consuming on a new channel; what an old one still had in hand will be delivered again."""
         await topology.declare(channel, STREAMS)
-        await channel.basic_qos(prefetch_count=self._prefetch)
         if self._draining:
             return
-        intake = Intake(channel)
-        ok = await channel.basic_consume(self._reader.stream.queue, intake.deliver)
-        intake.consumer_tag = str(ok.consumer_tag)
-
-        async def cancelled(_: object) -> None:  # the queue was deleted, or moved
-            await channel.close()
-
-        channel.on_consumer_cancel_callbacks.add(cancelled)
+        intake = Intake(channel, self._intake_limit_bytes)
+        await channel.consume(self._reader.stream.queue, self._prefetch, intake.deliver)
         channel.closing.add_done_callback(intake.wake)
         self._intake = intake
         self._connected.set()
@@ -79,7 +77,7 @@ class StreamConsumer:
                 continue
             batch = await intake.gather(self._reader, self._batch_limit, self._batch_wait)
             if batch is not None:
-                await self._settle(batch)
+                await self._settle(intake, batch)
             elif intake is self._intake:
                 self._intake = None  # its channel is gone or cancelled; wait for the next
 
@@ -88,11 +86,12 @@ class StreamConsumer:
         self._draining = True
         self._connected.set()
         if self._intake is not None:
-            with suppress(WeirError), translated():
-                await self._intake.channel.basic_cancel(self._intake.consumer_tag, timeout=5)
+            with suppress(WeirError):
+                async with within(CANCEL_DEADLINE):
+                    await self._intake.cancel()
             self._intake.wake()
 
-    async def _settle(self, batch: Batch) -> None:
+    async def _settle(self, intake: Intake, batch: Batch) -> None:
         """Write the batch and ack it. One whose channel is lost is let go: it is delivered again."""
         wait = FIRST_WAIT
         while not batch.channel.is_closed:
@@ -105,8 +104,7 @@ class StreamConsumer:
                 log.error("cannot write: call a person", stream=self._reader.stream.name, reason=str(error))
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))
             wait = min(wait * 2, LONGEST_WAIT)
-        with suppress(WeirError), translated():  # a lost ack means a redelivery, which finds its receipt
-            await batch.channel.basic_ack(batch.last_tag, multiple=True)
+        intake.settled(batch)
 
     async def _write(self, deliveries: Sequence[Delivery]) -> None:
         await self._resolve(deliveries)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 
-from shared.broker.connection import Message
+from shared.broker.channel import Message
 from shared.broker.messages import KEYED, MINUTE, RECORDS, foreign_receipt, segments
 from shared.errors import InvalidRecord, TooLarge
 from shared.streams.decoding import EXPLANATIONS
@@ -99,9 +99,8 @@ class Reader:
 
     def read(self, message: Message) -> Delivery:
         """Read one message. Whatever is wrong with it becomes a dead record, never an error."""
-        properties = message.header.properties
-        tag = message.delivery_tag
-        assert tag is not None
+        properties = message.properties
+        tag = message.tag
         receipt = self._receipt(message)
         try:
             if properties.content_type == COPY:
@@ -119,12 +118,12 @@ class Reader:
 
     def _receipt(self, message: Message) -> UUID:
         """The receipt of a message; one without an id is known by its body, so that it is dead-lettered once."""
-        properties = message.header.properties
+        properties = message.properties
         message_id = properties.message_id or hashlib.sha256(message.body).hexdigest()
         return foreign_receipt(self.stream, properties.app_id or properties.user_id or "", message_id)
 
     def _ours(self, tag: int, receipt: UUID, message: Message) -> Delivery:
-        properties = message.header.properties
+        properties = message.properties
         headers = properties.headers or {}
         if properties.message_type != self.stream.message_type:
             raise InvalidRecord("unknown_version", None, f"the message is not {self.stream.message_type}")
@@ -142,11 +141,11 @@ class Reader:
         return Delivery(tag, minute, parts)
 
     def _foreign(self, tag: int, receipt: UUID, message: Message) -> Delivery:
-        if message.header.properties.message_id is None:
+        if message.properties.message_id is None:
             raise InvalidRecord("missing_id", None, "a message needs a message_id, or it could be stored twice")
         now = microseconds(datetime.now(UTC))
         bounds = TimeBounds(microseconds(self.earliest), now + self.ahead // timedelta(microseconds=1))
-        media_type = message.header.properties.content_type or JSON
+        media_type = message.properties.content_type or JSON
         try:
             submission = self.stream.decode(message.body, media_type, now, bounds, self.limit)
         except TooLarge as error:

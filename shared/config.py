@@ -84,7 +84,9 @@ class Settings(BaseSettings):
     batch_limit: Count = 20_000
     batch_wait: Span = timedelta(milliseconds=40)
     #: Messages the broker hands out ahead of their acks.
-    prefetch: Annotated[int, Field(gt=0, lt=65536)] = 400
+    prefetch: Annotated[int, Field(gt=0, lt=65536)] = 2000
+    #: Bytes of messages in the consumer's hands, over which it reads nothing more from the broker.
+    intake_limit_bytes: Bytes = 128 * 1024 * 1024
     #: One transaction of the consumer, measured on our side: a frozen server answers nothing.
     write_deadline: Span = timedelta(seconds=60)
     #: How long a drain may take before what is left is returned to the broker.

@@ -33,5 +33,3 @@ def configure(level: str, *, as_json: bool) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # aiormq tells every lost connection with its traceback; shared.broker says the same in one line.
-    logging.getLogger("aiormq").setLevel(logging.CRITICAL)

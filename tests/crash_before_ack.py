@@ -5,12 +5,12 @@ import signal
 import sys
 
 from consumer.__main__ import main
-from shared.broker.connection import Channel
+from shared.broker.channel import Channel
 
 
-async def killed(*_: object, **__: object) -> None:
+def killed(*_: object, **__: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-Channel.basic_ack = killed  # type: ignore[method-assign,assignment]
+Channel.ack = killed  # type: ignore[method-assign]
 sys.exit(main())

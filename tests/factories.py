@@ -9,20 +9,19 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import aiormq
-import aiormq.abc
 import httpx
 import psycopg2
 
 from cli.programs import free_ports, inherited_environment, wait_until
 from shared.broker import topology
-from shared.broker.connection import Channel
+from shared.broker.amqp import Connection
+from shared.broker.channel import Channel, Message
 from shared.broker.messages import Group
-from shared.broker.publisher import publish
 from shared.config import Settings
 from shared.streams import READINGS, STREAMS
 from shared.streams.stream import EXCHANGE
@@ -207,31 +206,28 @@ def group_of(*submissions: tuple[list[bytes], UUID | None]) -> Group:
 @asynccontextmanager
 async def channel_to(amqp_url: str) -> AsyncIterator[Channel]:
     """A channel of another producer, with the topology declared."""
-    connection = aiormq.Connection(amqp_url)
-    await connection.connect()
-    channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-    assert isinstance(channel, Channel)
+    connection = await Connection.open(amqp_url, timedelta(seconds=10))
+    channel = await connection.channel()
     await topology.declare(channel, STREAMS)
     yield channel
     await connection.close()
 
 
 async def publish_group(channel: Channel, group: Group) -> None:
-    await publish(channel, EXCHANGE, group.stream.name, group.body(), group.properties())
+    await channel.publish(EXCHANGE, group.stream.name, group.body(), group.properties())
 
 
-async def take(channel: Channel, queue: str, seconds: float = 20) -> aiormq.abc.DeliveredMessage:
+async def take(channel: Channel, queue: str, seconds: float = 20) -> Message:
     """Take one message off a queue, as soon as there is one."""
-    arrived: asyncio.Future[aiormq.abc.DeliveredMessage] = asyncio.get_running_loop().create_future()
+    arrived: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
 
-    async def deliver(message: aiormq.abc.DeliveredMessage) -> None:
+    def deliver(message: Message) -> None:
         if not arrived.done():
             arrived.set_result(message)
 
-    await channel.basic_qos(prefetch_count=1)
-    ok = await channel.basic_consume(queue, deliver)
     async with asyncio.timeout(seconds):
+        await channel.consume(queue, 1, deliver)
         message = await arrived
-    await channel.basic_cancel(str(ok.consumer_tag))
-    await channel.basic_ack(message.delivery_tag or 0)
+        await channel.cancel()
+    channel.ack(message.tag)
     return message

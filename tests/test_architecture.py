@@ -18,8 +18,8 @@ MAY_IMPORT = {service: {"shared"} for service in SERVICES} | {"shared": set(), "
 OWNERS = {
     "fastapi": ["api"],
     "starlette": ["api"],
-    "aiormq": ["shared/broker"],
-    "aio_pika": ["shared/broker"],
+    "aio_pika": [],
+    "aiormq": [],
     "psycopg2": ["shared/database.py", "consumer/session.py", "consumer/writer.py"],
     "celery": ["shared/jobs.py", "analytics"],
     "supervisor": ["cli"],

@@ -10,7 +10,6 @@ from cli.bench.rig import Rig
 from shared.broker import topology
 from shared.broker.connection import BrokerConnection
 from shared.broker.messages import Group
-from shared.broker.publisher import publish as publish_one
 from shared.streams import READINGS, STREAMS
 from shared.streams.stream import EXCHANGE
 
@@ -39,7 +38,7 @@ async def _publish(url: str, bodies: Sequence[bytes]) -> float:
         group = Group(READINGS, opened=0.0)
         group.add(body, len(body) // READINGS.record_bytes)
         try:
-            await publish_one(channel, EXCHANGE, READINGS.name, group.body(), group.properties())
+            await channel.publish(EXCHANGE, READINGS.name, group.body(), group.properties())
         finally:
             slots.release()
 

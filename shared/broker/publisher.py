@@ -9,7 +9,8 @@ from uuid import UUID
 import structlog
 from pamqp.commands import Basic
 
-from shared.broker.connection import BrokerConnection, Channel, translated
+from shared.broker.channel import Channel
+from shared.broker.connection import BrokerConnection, blocked
 from shared.broker.messages import Group
 from shared.errors import BrokerUnavailable, Misconfigured, PublishRefused, WeirError
 from shared.streams.stream import DEAD_EXCHANGE, EXCHANGE, Stream
@@ -22,23 +23,9 @@ LONGEST_GATHERING = 50
 RETRY_SECONDS = 0.05
 
 
-async def publish(channel: Channel, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties) -> None:
-    """Give one message to the broker and wait for its confirm. The caller sets the deadline.
-
-    Raises:
-        PublishRefused: the queue is full; the message is certainly not kept.
-        Misconfigured: no queue takes it.
-        BrokerUnavailable: no confirm came; whether it is kept is unknown.
-    """
-    with translated():
-        await channel.basic_publish(
-            body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=True, wait=False
-        )
-
-
-async def publish_dead(channel: Channel, stream: Stream, body: bytes, properties: Basic.Properties) -> None:
-    """Give one dead letter to the broker and wait for its confirm. Raises as `publish` does."""
-    await publish(channel, DEAD_EXCHANGE, stream.name, body, properties)
+def publish_dead(channel: Channel, stream: Stream, body: bytes, properties: Basic.Properties) -> asyncio.Future[None]:
+    """Give one dead letter to the broker; what is returned is its confirm, as of `Channel.publish`."""
+    return channel.publish(DEAD_EXCHANGE, stream.name, body, properties)
 
 
 class Publisher:
@@ -78,7 +65,7 @@ class Publisher:
 
         Raises:
             PublishRefused: too much waits here already, or the queue is full.
-            Unavailable, Misconfigured: as `publish`.
+            Unavailable, Misconfigured: as `Channel.publish`.
         """
         if self.waiting + records > self._waiting_limit:
             raise PublishRefused("too many submissions wait for the broker already")
@@ -146,8 +133,10 @@ class Publisher:
             async with asyncio.timeout_at(deadline):
                 while True:
                     channel = await self._connection.channel()
+                    if self._connection.blocked:
+                        raise blocked()
                     try:
-                        return await publish(channel, EXCHANGE, self.stream.name, body, properties)
+                        return await channel.publish(EXCHANGE, self.stream.name, body, properties)
                     except BrokerUnavailable:
                         log.warning("publishing again", stream=self.stream.name, receipt=group.receipt)
                         await asyncio.sleep(RETRY_SECONDS)
@@ -156,6 +145,6 @@ class Publisher:
             raise
         except TimeoutError as error:
             fault = self._connection.fault
-            if fault is None and not await self._connection.blocked():
+            if fault is None and not self._connection.blocked:
                 self._connection.reset()  # a connection that is open but dead would go on swallowing groups
             raise fault or BrokerUnavailable("the broker did not confirm in time") from error

@@ -1,0 +1,269 @@
+"""A channel: publish and be told what became of it, consume and ack."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Protocol, TypeVar
+
+from pamqp.base import Frame
+from pamqp.commands import Basic, Confirm, Exchange, Queue
+from pamqp.commands import Channel as Command
+from pamqp.common import FieldTable
+from pamqp.header import ContentHeader
+
+from shared.broker import frames
+from shared.errors import BrokerUnavailable, Misconfigured, PublishRefused, WeirError
+
+Reply = TypeVar("Reply", bound=Frame)
+
+#: A channel has one consumer, so its tag needs no more than to be there.
+_CONSUMER_TAG = "weir"
+_GOODBYE = Command.Close(200, "done", 0, 0)
+
+
+@dataclass(slots=True)
+class Message:
+    """A message as the broker hands it out."""
+
+    tag: int
+    redelivered: bool
+    properties: Basic.Properties
+    body: bytes
+
+
+class Line(Protocol):
+    """What a channel needs of its connection."""
+
+    def write(self, data: bytes) -> None: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Content:
+    """A message whose frames are still coming in."""
+
+    method: bytes
+    properties: Basic.Properties = field(default_factory=Basic.Properties)
+    left: int = -1
+    parts: list[bytes] = field(default_factory=list)
+
+
+class Channel:
+    """One channel, with publisher confirms. Once `closing` is done it is of no more use, and the result says why.
+
+    Every method that waits ends when the channel does, with that error; deadlines are the caller's. One that is
+    cancelled gives the channel up, because its answer would be taken for the next one's.
+    """
+
+    def __init__(self, number: int, line: Line, frame_bytes: int, released: Callable[[], object]) -> None:
+        self.number = number
+        self.closing: asyncio.Future[WeirError] = asyncio.get_running_loop().create_future()
+        self.line = line
+        self._write = line.write
+        self._frame_bytes = frame_bytes
+        #: Called once both sides have let go of the channel's number.
+        self._released = released
+        self._calling = asyncio.Lock()
+        self._reply: asyncio.Future[Frame] | None = None
+        self._published = 0
+        self._unconfirmed: dict[int, tuple[str | None, asyncio.Future[None]]] = {}
+        self._returned: set[str | None] = set()
+        self._publish_frames: dict[tuple[str, str], bytes] = {}
+        self._content: _Content | None = None
+        self._deliver: Callable[[Message], None] | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        return self.closing.done()
+
+    @property
+    def is_consuming(self) -> bool:
+        """Whether the broker may still deliver something here."""
+        return self._deliver is not None and not self.is_closed
+
+    async def open(self) -> None:
+        await self._call(Command.Open(), Command.OpenOk)
+        await self._call(Confirm.Select(), Confirm.SelectOk)
+
+    async def close(self) -> None:
+        await self._call(_GOODBYE, Command.CloseOk)
+
+    async def declare_exchange(self, name: str, *, passive: bool = False) -> None:
+        await self._call(Exchange.Declare(0, name, "direct", passive, durable=True), Exchange.DeclareOk)
+
+    async def declare_queue(self, name: str, queue_type: str) -> None:
+        arguments: FieldTable = {"x-queue-type": queue_type}
+        await self._call(Queue.Declare(0, name, durable=True, arguments=arguments), Queue.DeclareOk)
+
+    async def ready_messages(self, queue: str) -> int:
+        """Ask how many messages wait in a queue. One that is slow to answer says 0; one that is missing, Misconfigured."""
+        return (await self._call(Queue.Declare(0, queue, passive=True), Queue.DeclareOk)).message_count or 0
+
+    async def bind(self, queue: str, exchange: str, routing_key: str) -> None:
+        await self._call(Queue.Bind(0, queue, exchange, routing_key), Queue.BindOk)
+
+    def publish(
+        self, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties
+    ) -> asyncio.Future[None]:
+        """Give a message to the broker, and return what will be its confirm.
+
+        It raises:
+            PublishRefused: the queue is full; the message is certainly not kept.
+            Misconfigured: no queue takes it; or there is no such exchange.
+            BrokerUnavailable: no confirm came; whether it is kept is unknown.
+        """
+        confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.is_closed:
+            confirmed.set_exception(self._fault())
+            return confirmed
+        self._published += 1
+        self._unconfirmed[self._published] = properties.message_id, confirmed
+        start = self._publish_frames.get((exchange, routing_key))
+        if start is None:
+            command = Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=True)
+            start = self._publish_frames[exchange, routing_key] = frames.method(command, self.number)
+        content = frames.content(self.number, properties, body, self._frame_bytes)
+        self._write(b"".join((start, *content)))
+        return confirmed
+
+    async def consume(self, queue: str, prefetch: int, deliver: Callable[[Message], None]) -> None:
+        """Have every message of a queue delivered, so many ahead of their acks. `deliver` must not wait, nor raise."""
+        await self._call(Basic.Qos(prefetch_count=prefetch), Basic.QosOk)
+        self._deliver = deliver
+        await self._call(Basic.Consume(0, queue, _CONSUMER_TAG), Basic.ConsumeOk)
+
+    async def cancel(self) -> None:
+        """Take no more. What is delivered already can still be acked."""
+        if self.is_consuming:
+            await self._call(Basic.Cancel(_CONSUMER_TAG), Basic.CancelOk)
+            self._deliver = None
+
+    def ack(self, tag: int, *, multiple: bool = False) -> None:
+        """Settle a delivery, or all up to it. On a lost channel this does nothing: they are delivered again."""
+        if not self.is_closed:
+            self._write(frames.ack(self.number, tag, multiple=multiple))
+
+    def receive(self, kind: int, frame: bytes) -> None:
+        """Take a frame in. Raises ValueError when it makes no sense."""
+        if kind == frames.METHOD:
+            self._on_method(frame)
+        elif kind == frames.HEADER:
+            self._on_header(frame)
+        elif kind == frames.BODY:
+            self._on_body(frame)
+
+    def lose(self, fault: WeirError) -> None:
+        """Close on this side: everybody who waits is told why."""
+        if self.is_closed:
+            return
+        self.closing.set_result(fault)
+        self._deliver = None
+        waiting = [confirmed for _, confirmed in self._unconfirmed.values()]
+        for one in [self._reply, *waiting]:
+            if one is not None and not one.done():
+                one.set_exception(self._fault())
+        self._unconfirmed.clear()
+
+    def _on_method(self, frame: bytes) -> None:
+        index = frames.index(frame)
+        if index in (frames.DELIVER, Basic.Return.index):
+            self._content = _Content(frame)
+        elif index == frames.ACK:
+            self._settle(frame, None)
+        elif index == frames.NACK:
+            self._settle(frame, PublishRefused("the queue is full"))
+        else:
+            self._on_command(frames.parsed(frame))
+
+    def _on_command(self, command: Frame | ContentHeader) -> None:
+        if isinstance(command, Command.Close):
+            self._write(frames.method(Command.CloseOk(), self.number))
+            self._released()
+            self.lose(meaning(command.reply_code, command.reply_text))
+        elif isinstance(command, Basic.Cancel):  # the queue was deleted, or moved
+            self.lose(BrokerUnavailable("the broker delivers no more from this queue"))
+        elif isinstance(command, Frame) and self._reply is not None and not self._reply.done():
+            self._reply.set_result(command)
+        if isinstance(command, Command.CloseOk):
+            self._released()
+            self.lose(BrokerUnavailable("the channel was closed"))
+
+    def _on_header(self, frame: bytes) -> None:
+        header = frames.parsed(frame)
+        if self._content is None or not isinstance(header, ContentHeader):
+            raise ValueError("a content header came without a method")
+        self._content.properties = header.properties
+        self._content.left = header.body_size
+        if not header.body_size:
+            self._complete(self._content)
+
+    def _on_body(self, frame: bytes) -> None:
+        content = self._content
+        if content is None:
+            raise ValueError("a body came without a header")
+        part = frame[7:-1]
+        content.left -= len(part)
+        content.parts.append(part)
+        if content.left <= 0:
+            self._complete(content)
+
+    def _complete(self, content: _Content) -> None:
+        self._content = None
+        if frames.index(content.method) != frames.DELIVER:
+            self._returned.add(content.properties.message_id)  # its ack comes next, and means nothing
+        elif self._deliver is not None:
+            tag, redelivered = frames.delivery(content.method)
+            body = content.parts[0] if len(content.parts) == 1 else b"".join(content.parts)
+            self._deliver(Message(tag, redelivered, content.properties, body))
+
+    def _settle(self, frame: bytes, fault: WeirError | None) -> None:
+        last, multiple = frames.settled(frame)
+        tags = list(takewhile(lambda tag: tag <= last, self._unconfirmed)) if multiple else [last]
+        for tag in tags:
+            message_id, confirmed = self._unconfirmed.pop(tag)
+            found = fault
+            if message_id in self._returned:
+                self._returned.discard(message_id)
+                found = Misconfigured("the broker has no queue for this message")
+            if confirmed.done():
+                continue  # whoever published it has given up
+            if found is None:
+                confirmed.set_result(None)
+            else:
+                confirmed.set_exception(found)
+
+    async def _call(self, command: Frame, expected: type[Reply]) -> Reply:
+        async with self._calling:
+            if self.is_closed:
+                raise self._fault()
+            self._reply = asyncio.get_running_loop().create_future()
+            self._write(frames.method(command, self.number))
+            try:
+                reply = await self._reply
+            except asyncio.CancelledError:
+                if not self.is_closed:
+                    self._write(frames.method(_GOODBYE, self.number))
+                self.lose(BrokerUnavailable("the broker did not answer in time"))
+                raise
+        if not isinstance(reply, expected):
+            self.lose(BrokerUnavailable(f"the broker answered {command.name} with {reply.name}"))
+            raise self._fault()
+        return reply
+
+    def _fault(self) -> WeirError:
+        """A new one for each who is told: a raised exception gathers its traceback."""
+        fault = self.closing.result()
+        return type(fault)(*fault.args)
+
+
+def meaning(code: int | None, text: str | None) -> WeirError:
+    """Say what the broker's reason for closing means for us: come again, or call a person."""
+    match code:
+        case 403 | 530:
+            return Misconfigured(f"the broker refuses our user, its permissions or its virtual host ({text})")
+        case 404 | 406:
+            return Misconfigured(f"the broker's topology is not as designed ({text})")
+        case _:
+            return BrokerUnavailable(f"the broker closed ({code} {text})")
