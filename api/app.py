@@ -47,11 +47,15 @@ def create_app(settings: Settings | None = None) -> Lane:
     acceptances = Acceptances(engine, threads)
     broker = BrokerConnection(settings.amqp_url, settings.heartbeat, partial(topology.declare, streams=STREAMS))
 
+    accepted_records = metrics.accepted_records.labels(READINGS.name)
+    published_messages = metrics.published_messages.labels(READINGS.name)
+    group_records = metrics.group_records.labels(READINGS.name)
+
     def count(group: Group) -> None:
         acceptances.add(group)
-        metrics.accepted_records.labels(group.stream.name).inc(group.records)
-        metrics.published_messages.labels(group.stream.name).inc()
-        metrics.group_records.labels(group.stream.name).observe(group.records)
+        accepted_records.inc(group.records)
+        published_messages.inc()
+        group_records.observe(group.records)
 
     publisher = Publisher(
         READINGS,

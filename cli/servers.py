@@ -124,6 +124,12 @@ class RabbitPorts:
     epmd: int
 
 
+def _schedulers() -> str:
+    """Half of the cores for the broker: here it shares them with PostgreSQL and everything that is Weir."""
+    count = max(1, len(os.sched_getaffinity(0)) // 2)
+    return f"+S {count}:{count}"
+
+
 class RabbitServer:
     """A RabbitMQ node of our own: own name service (epmd), ports, cookie and data; nothing of a system-wide one is read."""
 
@@ -171,7 +177,7 @@ class RabbitServer:
             "RABBITMQ_FEATURE_FLAGS_FILE": self.folder / "feature_flags",
             # Together these make the script become the node itself, so that signals and deaths are the node's own.
             "RABBITMQ_ALLOW_INPUT": 1,
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-noinput -kernel inet_dist_use_interface {127,0,0,1}",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{_schedulers()} -noinput -kernel inet_dist_use_interface {{127,0,0,1}}",
         }
         return {name: str(value) for name, value in own.items()}
 
