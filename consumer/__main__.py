@@ -42,15 +42,16 @@ async def run(settings: Settings) -> None:
 
 async def _consume(stream: Stream, settings: Settings, stop: asyncio.Event) -> None:
     dead = BrokerConnection(settings.amqp_url, settings.heartbeat, partial(topology.declare, streams=STREAMS))
-    writer = Writer(settings.database_url, stream, settings.write_deadline)
+    writers = [Writer(settings.database_url, stream, settings.write_deadline) for _ in range(settings.writers)]
     consumer = StreamConsumer(
         Reader(stream, settings.earliest_timestamp, settings.timestamp_ahead, settings.submission_limit),
-        writer,
+        writers,
         DeadLetters(stream, dead, settings.publish_deadline),
         prefetch=settings.prefetch,
         intake_limit_bytes=settings.intake_limit_bytes,
         batch_limit=settings.batch_limit,
         batch_wait=settings.batch_wait,
+        dead_in_a_row=settings.dead_in_a_row,
     )
     intake = BrokerConnection(settings.amqp_url, settings.heartbeat, consumer.on_channel)
     async with in_background(dead.run(), intake.run()):
@@ -65,7 +66,8 @@ async def _consume(stream: Stream, settings: Settings, stop: asyncio.Event) -> N
             log.info("drained", stream=stream.name)
         except TimeoutError:
             log.warning("not drained in time; the broker will deliver the rest again", stream=stream.name)
-    writer.close()
+    for writer in writers:
+        writer.close()
 
 
 def main() -> int:

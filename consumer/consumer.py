@@ -1,27 +1,28 @@
-"""The consumer of one stream: gather, write, settle; and what to do when that fails."""
+"""The consumer of one stream: does what the core decides, with a real broker and a real database."""
 
 import asyncio
 import random
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
+from typing import cast
 
 import structlog
 
-from consumer.batch import Batch, Intake
+from consumer.core import Core, Work
 from consumer.dead_letters import DeadLetters
-from consumer.deliveries import Delivery, Part, Reader
+from consumer.deliveries import Delivery, Part, Reader, Suspect
+from consumer.guard import Guard
+from consumer.intake import Intake
 from consumer.writer import Writer
 from shared.broker import topology
-from shared.broker.channel import Channel
+from shared.broker.channel import Channel, Message
 from shared.broker.connection import within
-from shared.errors import InvalidRecord, Misconfigured, PublishRefused, Unavailable, WeirError
+from shared.errors import InvalidRecord, Misconfigured, WeirError
 from shared.streams import STREAMS
 
 log = structlog.get_logger()
 
-#: Waits between attempts to write the same batch; the second is for faults that only a person can mend.
-FIRST_WAIT, LONGEST_WAIT = 0.1, 10.0
 #: Time for the broker to stop delivering when we drain.
 CANCEL_DEADLINE = timedelta(seconds=5)
 
@@ -29,122 +30,173 @@ CANCEL_DEADLINE = timedelta(seconds=5)
 class StreamConsumer:
     """Writes what the broker delivers, each record once, and acks only what is committed.
 
-    Nothing but a record's own fault makes it a dead letter: everything else is waited for, with the batch in hand.
+    Nothing but a record's own fault makes it a dead letter: everything else is waited for, with what is in hand.
     """
 
     def __init__(
         self,
         reader: Reader,
-        writer: Writer,
+        writers: Sequence[Writer],
         dead_letters: DeadLetters,
         *,
         prefetch: int,
         intake_limit_bytes: int,
         batch_limit: int,
         batch_wait: timedelta,
+        dead_in_a_row: int,
     ) -> None:
         self._reader = reader
-        self._writer = writer
         self._dead_letters = dead_letters
         self._prefetch = prefetch
         self._intake_limit_bytes = intake_limit_bytes
-        self._batch_limit = batch_limit
-        self._batch_wait = batch_wait
+        self._core = Core(
+            batch_limit=batch_limit,
+            batch_wait=batch_wait.total_seconds(),
+            writers=len(writers),
+            guard=Guard(dead_in_a_row),
+            chance=random.Random(),
+        )
+        self._writers = writers
+        self._free: asyncio.LifoQueue[Writer] = asyncio.LifoQueue()
+        for writer in writers:
+            self._free.put_nowait(writer)
+        self._choosing = asyncio.Lock()
         self._intake: Intake | None = None
-        self._connected = asyncio.Event()
-        self._draining = False
+        self._woken = asyncio.Event()
+        self._draining = self._is_holding_back = False
 
     async def on_channel(self, channel: Channel) -> None:
         """Start consuming on a new channel; what an old one still had in hand will be delivered again."""
         await topology.declare(channel, STREAMS)
         if self._draining:
             return
-        intake = Intake(channel, self._intake_limit_bytes)
+        self._core.lose()
+        intake = self._intake = Intake(channel, self._intake_limit_bytes, self._deliver)
+        channel.closing.add_done_callback(lambda _: self._lose(intake))
         await channel.consume(self._reader.stream.queue, self._prefetch, intake.deliver)
-        channel.closing.add_done_callback(intake.wake)
-        self._intake = intake
-        self._connected.set()
 
     async def run(self) -> None:
         """Write batch after batch; return when drained."""
-        while True:
-            intake = self._intake
-            if intake is None:
-                if self._draining:
-                    return
-                self._connected.clear()
-                await self._connected.wait()
-                continue
-            batch = await intake.gather(self._reader, self._batch_limit, self._batch_wait)
-            if batch is not None:
-                await self._settle(intake, batch)
-            elif intake is self._intake:
-                self._intake = None  # its channel is gone or cancelled; wait for the next
+        async with asyncio.TaskGroup() as writing:
+            while True:
+                self._woken.clear()
+                step = self._core.next(_now())
+                if step.settled and self._intake is not None:
+                    done = [one for work in step.settled for one in _deliveries(work)]
+                    self._intake.settle(done[-1].tag, sum(one.size_bytes for one in done))
+                self._say_what_is_held_back()
+                for work in step.writes:
+                    writing.create_task(self._perform(work))
+                if step.is_drained:
+                    break
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(step.at):
+                        await self._woken.wait()
+        for writer in self._writers:
+            await writer.acquit_all()
 
     async def drain(self) -> None:
         """Take no more; `run` returns when what is in hand is written."""
         self._draining = True
-        self._connected.set()
-        if self._intake is not None:
+        if self._intake is not None and not self._intake.channel.is_closed:
             with suppress(WeirError):
                 async with within(CANCEL_DEADLINE):
                     await self._intake.cancel()
-            self._intake.wake()
+        self._core.drain()
+        self._woken.set()
 
-    async def _settle(self, intake: Intake, batch: Batch) -> None:
-        """Write the batch and ack it. One whose channel is lost is let go: it is delivered again."""
-        wait = FIRST_WAIT
-        while not batch.channel.is_closed:
-            try:
-                await self._write(batch.deliveries)
-                break
-            except (Unavailable, PublishRefused) as error:
-                log.warning("waiting to write", stream=self._reader.stream.name, reason=str(error))
-            except Misconfigured as error:
+    def _say_what_is_held_back(self) -> None:
+        if self._core.held_back and not self._is_holding_back:
+            log.error("call a person", stream=self._reader.stream.name, reason=self._core.held_back)
+        self._is_holding_back = self._core.held_back is not None
+
+    def _deliver(self, message: Message) -> None:
+        self._core.deliver(self._reader.take(message), _now())
+        self._woken.set()
+
+    def _lose(self, intake: Intake) -> None:
+        if intake is self._intake:
+            self._intake = None
+            self._core.lose()
+            self._woken.set()
+
+    async def _perform(self, work: Work) -> None:
+        # A write of a lost channel may still be at work, and has to end before one that must be alone.
+        async with self._choosing:
+            writers = [await self._free.get() for _ in range(len(self._writers) if work.is_alone else 1)]
+        writer = self._writers[0] if work.is_alone else writers[0]  # who remembers what could not be acquitted
+        try:
+            dead = await self._write_alone(writer, work) if work.is_alone else await self._write(writer, work)
+        except WeirError as error:
+            if isinstance(error, Misconfigured):
                 log.error("cannot write: call a person", stream=self._reader.stream.name, reason=str(error))
-            await asyncio.sleep(wait * random.uniform(0.5, 1.0))
-            wait = min(wait * 2, LONGEST_WAIT)
-        intake.settled(batch)
-
-    async def _write(self, deliveries: Sequence[Delivery]) -> None:
-        await self._resolve(deliveries)
-        await self._announce([part for one in deliveries for part in one.parts if part.announced < len(part.dead)])
-        await self._write_or_halve(deliveries)
-
-    async def _write_or_halve(self, deliveries: Sequence[Delivery]) -> None:
-        """Write all; where that fails for a record's sake, each half by itself, down to the delivery that has it."""
-        try:
-            counts = await self._writer.write(deliveries)
-        except InvalidRecord as error:
-            if len(deliveries) > 1:
-                middle = len(deliveries) // 2
-                await self._write_or_halve(deliveries[:middle])
-                await self._write_or_halve(deliveries[middle:])
-                return
-            await self._write_without_dead(deliveries[0], error)
+            elif not isinstance(error, InvalidRecord):
+                log.warning("waiting to write", stream=self._reader.stream.name, reason=str(error))
+            self._core.failed(work, error, _now())
         else:
-            log.debug("written", stream=self._reader.stream.name, messages=len(deliveries), **counts)
+            self._core.written(work, dead=dead)
+        finally:
+            for one in writers:
+                self._free.put_nowait(one)
+            self._woken.set()
 
-    async def _write_without_dead(self, delivery: Delivery, fault: InvalidRecord) -> None:
-        parts = await self._writer.find_dead(delivery) or delivery.condemn(fault)
-        await self._dead_letters.publish(parts)
+    async def _write_alone(self, writer: Writer, work: Work) -> int:
+        """Write one message with which the consumer died before, or put it away when it did so again and again.
+
+        That it is tried is written down first and struck out when it was survived, whatever became of it.
+        """
+        (suspect,) = cast(Sequence[Suspect], work.deliveries)
+        receipt = self._reader.receipt_of(suspect.message)
+        delivery = self._reader.read_suspect(suspect.message, await writer.suspect(receipt))
         try:
-            await self._writer.write([delivery])
-        except InvalidRecord as error:
-            raise Misconfigured(f"not even the receipt of a message can be written: {error}") from error
+            return await self._write(writer, Work([delivery], sift=work.sift))
+        finally:
+            await writer.acquit(receipt)
 
-    async def _announce(self, parts: Sequence[Part]) -> None:
+    async def _write(self, writer: Writer, work: Work) -> int:
+        """Write all of it, or, to be sifted, all but its dead records; return of how many messages nothing was."""
+        deliveries = _deliveries(work)
+        await self._resolve(writer, deliveries)
+        arrived_dead = [part for one in deliveries for part in one.parts if part.announced < len(part.dead)]
+        await self._announce(writer, arrived_dead)
+        if work.sift:
+            await self._write_without_dead(writer, deliveries[0])
+        else:
+            await writer.write(deliveries)
+        return sum(one.is_dead for one in deliveries)
+
+    async def _write_without_dead(self, writer: Writer, delivery: Delivery) -> None:
+        await self._dead_letters.publish(await writer.find_dead(delivery))
+        try:
+            await writer.write([delivery])
+        except InvalidRecord as fault:
+            # No record of it is to blame, so it is the message as a whole.
+            await self._dead_letters.publish(delivery.condemn(fault))
+            try:
+                await writer.write([delivery])
+            except InvalidRecord as error:
+                raise Misconfigured(f"not even the receipt of a message can be written: {error}") from error
+
+    async def _announce(self, writer: Writer, parts: Sequence[Part]) -> None:
         """Publish what was dead on arrival, unless an earlier delivery of it is written already."""
         if parts:
-            seen = await self._writer.seen(parts)
+            seen = await writer.seen(parts)
             await self._dead_letters.publish([part for part in parts if part.receipt not in seen])
 
-    async def _resolve(self, deliveries: Sequence[Delivery]) -> None:
+    async def _resolve(self, writer: Writer, deliveries: Sequence[Delivery]) -> None:
         """Encode JSON bodies, which needs the keys of their devices."""
         waiting = [delivery for delivery in deliveries if delivery.submission is not None]
         if not waiting:
             return
         ids = {device_id for one in waiting if one.submission for device_id in one.submission.device_ids}
-        keys = await self._writer.device_keys(ids)
+        keys = await writer.device_keys(ids)
         for delivery in waiting:
             await asyncio.to_thread(delivery.resolve, keys)
+
+
+def _deliveries(work: Work) -> Sequence[Delivery]:
+    return cast(Sequence[Delivery], work.deliveries)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

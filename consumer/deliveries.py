@@ -21,6 +21,12 @@ log = structlog.get_logger()
 #: Minutes since 1970 of the year 9999, the last that a timestamptz of ours needs to hold.
 _LAST_MINUTE = 253_402_300_800 // 60
 
+#: How often a quorum queue has handed a message out in vain.
+DELIVERY_COUNT = "x-delivery-count"
+#: After so many deaths of whoever had it in hand a message is handled alone; after so many of those who handled nothing
+#: else, it is dead.
+SUSPECT_AFTER, ATTEMPTS = 2, 3
+
 
 @dataclass(frozen=True, slots=True)
 class DeadRecord:
@@ -50,11 +56,30 @@ class Part:
         return self.records if any(one.index is None for one in self.dead) else len(self.dead)
 
 
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A message with which the consumer has died before. It is not read yet: that may be what did it."""
+
+    message: Message
+    records: int = 1
+    is_suspect: bool = True
+    is_dead: bool = False
+
+    @property
+    def tag(self) -> int:
+        return self.message.tag
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.message.body)
+
+
 @dataclass(slots=True)
 class Delivery:
     """One message in hand. Its first part is kept under the message's own receipt, even when it is empty."""
 
     tag: int
+    size_bytes: int
     minute: int
     parts: list[Part]
     #: Published by somebody else than the API, so nobody has counted it as accepted.
@@ -65,6 +90,16 @@ class Delivery:
     @property
     def records(self) -> int:
         return sum(part.records for part in self.parts)
+
+    @property
+    def is_suspect(self) -> bool:
+        return False
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether nothing of it can be written."""
+        dead = sum(part.dead_records for part in self.parts)
+        return 0 < dead == self.records
 
     def resolve(self, keys: Mapping[UUID, int]) -> None:
         """Encode a JSON body, now that its devices' keys are known."""
@@ -97,32 +132,50 @@ class Reader:
     #: Most records a JSON body may hold: it is decoded between other deliveries.
     limit: int
 
+    def take(self, message: Message) -> Delivery | Suspect:
+        """Read a message, unless the consumer died with it before."""
+        deaths = (message.properties.headers or {}).get(DELIVERY_COUNT, 0)
+        return Suspect(message) if isinstance(deaths, int) and deaths >= SUSPECT_AFTER else self.read(message)
+
+    def read_suspect(self, message: Message, attempt: int) -> Delivery:
+        """Read a message that is handled alone for the `attempt`th time; after too many it is dead, unread."""
+        if attempt <= ATTEMPTS:
+            return self.read(message)
+        fault = InvalidRecord(
+            "kills_consumer", None, f"the consumer died {attempt - 1} times while it handled nothing but this message"
+        )
+        return self._dead(message, self.receipt_of(message), fault)
+
     def read(self, message: Message) -> Delivery:
         """Read one message. Whatever is wrong with it becomes a dead record, never an error."""
-        properties = message.properties
-        tag = message.tag
-        receipt = self._receipt(message)
+        receipt = self.receipt_of(message)
         try:
-            if properties.content_type == COPY:
-                return self._ours(tag, receipt, message)
-            return self._foreign(tag, receipt, message)
+            if message.properties.content_type == COPY:
+                return self._ours(receipt, message)
+            return self._foreign(receipt, message)
         except InvalidRecord as error:
             fault = error
         except Exception:
             # One message must not end the consumer, and with it take its neighbours round and round.
             log.exception("a message could not be read", receipt=str(receipt))
             fault = InvalidRecord("malformed", None, "the message cannot be read")
+        return self._dead(message, receipt, fault)
+
+    def _dead(self, message: Message, receipt: UUID, fault: InvalidRecord) -> Delivery:
+        properties = message.properties
         dead = DeadRecord(None, fault.code, str(fault), message.body, properties.content_type or "")
         foreign = properties.message_type != self.stream.message_type
-        return Delivery(tag, int(time.time()) // 60, [Part(receipt, 1, b"", [dead])], foreign)
+        return Delivery(
+            message.tag, len(message.body), int(time.time()) // 60, [Part(receipt, 1, b"", [dead])], foreign
+        )
 
-    def _receipt(self, message: Message) -> UUID:
+    def receipt_of(self, message: Message) -> UUID:
         """The receipt of a message; one without an id is known by its body, so that it is dead-lettered once."""
         properties = message.properties
         message_id = properties.message_id or hashlib.sha256(message.body).hexdigest()
         return foreign_receipt(self.stream, properties.app_id or properties.user_id or "", message_id)
 
-    def _ours(self, tag: int, receipt: UUID, message: Message) -> Delivery:
+    def _ours(self, receipt: UUID, message: Message) -> Delivery:
         properties = message.properties
         headers = properties.headers or {}
         if properties.message_type != self.stream.message_type:
@@ -138,9 +191,9 @@ class Reader:
         except ValueError as error:
             raise InvalidRecord("malformed", None, "the headers do not fit the body") from error
         parts = [Part(one.receipt, one.records, message.body[one.start : one.end]) for one in found]
-        return Delivery(tag, minute, parts)
+        return Delivery(message.tag, len(message.body), minute, parts)
 
-    def _foreign(self, tag: int, receipt: UUID, message: Message) -> Delivery:
+    def _foreign(self, receipt: UUID, message: Message) -> Delivery:
         if message.properties.message_id is None:
             raise InvalidRecord("missing_id", None, "a message needs a message_id, or it could be stored twice")
         now = microseconds(datetime.now(UTC))
@@ -151,4 +204,5 @@ class Reader:
         except TooLarge as error:
             raise InvalidRecord("too_large", None, str(error)) from error
         minute = int(PG_EPOCH.timestamp() + now / 1_000_000) // 60
-        return Delivery(tag, minute, [Part(receipt, 0, b"")], foreign=True, submission=submission)
+        own = [Part(receipt, 0, b"")]
+        return Delivery(message.tag, len(message.body), minute, own, foreign=True, submission=submission)

@@ -87,6 +87,10 @@ class Settings(BaseSettings):
     prefetch: Annotated[int, Field(gt=0, lt=65536)] = 2000
     #: Bytes of messages in the consumer's hands, over which it reads nothing more from the broker.
     intake_limit_bytes: Bytes = 128 * 1024 * 1024
+    #: Connections over which a consumer writes; more than one is used only while there is a backlog.
+    writers: Annotated[int, Field(gt=0, le=16)] = 2
+    #: Messages in a row of which nothing can be written, after which no more are dead-lettered but held back.
+    dead_in_a_row: Count = 1000
     #: One transaction of the consumer, measured on our side: a frozen server answers nothing.
     write_deadline: Span = timedelta(seconds=60)
     #: How long a drain may take before what is left is returned to the broker.

@@ -15,6 +15,10 @@ from cli.servers import PostgresServer, RabbitPorts, RabbitServer
 from shared.migrations import upgrade
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, help="Run this one seed of the simulation again.")
+
+
 @pytest.fixture(scope="session")
 def _servers(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory

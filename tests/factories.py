@@ -96,6 +96,10 @@ class Weir:
         process.send_signal(number)
         return process.wait(40)
 
+    def is_running(self, name: str) -> bool:
+        """Whether it was started and has not ended by itself."""
+        return name in self._processes and self._processes[name].poll() is None
+
     def pid(self, name: str) -> int:
         return self._processes[name].pid
 

@@ -58,6 +58,49 @@ async def test_crash_between_commit_and_ack_stores_once(weir: Weir) -> None:
     assert ledger(weir) == (101, 0, 0)
 
 
+async def test_message_that_kills_the_consumer_is_quarantined_without_its_neighbours(weir: Weir) -> None:
+    poison = group_of(([b"kills whoever reads it"], None))
+    async with channel_to(weir.amqp_url) as channel:
+        for number in range(20):
+            await publish_group(channel, group_of(([row(1, NOON, float(number))], None)))
+            if number == 10:
+                await publish_group(channel, poison)
+        deaths = 0
+
+        def is_quarantined() -> bool:
+            nonlocal deaths
+            if not weir.is_running("consumer"):
+                deaths += 1
+                weir.run("consumer", "tests/crash_on_marker.py")
+            return bool(weir.scalar("SELECT count(*) FROM receipts WHERE id = %s", poison.receipt))
+
+        weir.wait_for(is_quarantined, 60)
+        weir.wait_until_stored(20)
+        weir.wait_for(lambda: weir.queue(READINGS.queue).get("messages") == 0)
+    (dead,) = weir.scalar("SELECT dead FROM receipts WHERE id = %s", poison.receipt)
+    assert (dead["index"], dead["code"]) == (None, "kills_consumer")
+    assert weir.rows("SELECT * FROM receipts WHERE dead IS NOT NULL AND id <> %s", poison.receipt) == []
+    assert weir.rows("SELECT * FROM suspects") == []
+    assert 3 <= deaths <= 10
+
+
+async def test_when_every_message_fails_they_stay_in_the_queue_and_good_ones_go_on(weir: Weir) -> None:
+    weir.environment |= {"WEIR_DEAD_IN_A_ROW": "5", "WEIR_BATCH_LIMIT": "5"}
+    body, unknown = garbled(message_type="readings/99")
+    weir.start("consumer")
+    async with channel_to(weir.amqp_url) as channel:
+        for number in range(40):
+            unknown.message_id = str(uuid4())
+            await channel.publish(EXCHANGE, READINGS.name, body, unknown)
+            if number == 20:
+                weir.wait_for(lambda: weir.scalar("SELECT count(*) FROM receipts") >= 5)
+        weir.wait_for(lambda: "nearly every message fails" in weir.log("consumer"))
+        await publish_group(channel, group_of(([row(1, NOON, 1.0)], None)))
+        weir.wait_until_stored(1)
+        dead = weir.scalar("SELECT count(*) FROM receipts WHERE dead IS NOT NULL")
+        assert 5 <= dead < 40
+
+
 async def test_one_bad_record_does_not_hold_back_its_batch(weir: Weir) -> None:
     key = uuid4()
     good = [[row(1, NOON, float(n)) for n in range(start, start + 50)] for start in (0, 50, 100)]
