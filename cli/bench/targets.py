@@ -20,9 +20,9 @@ COMPARISONS = (
         "backlog of batches drained ÷ raw COPY", "backlog.batches.rows_per_second", "÷", "copy.rows_per_second",
         Target(0.8, 0.95),
     ),
+    # Thirty times as many messages, receipts and acks for the same rows: no target, but worth to be seen.
     Comparison(
-        "backlog of single readings drained ÷ raw COPY", "backlog.singles.rows_per_second", "÷", "copy.rows_per_second",
-        Target(0.8, 0.95),
+        "backlog of single readings drained ÷ raw COPY", "backlog.singles.rows_per_second", "÷", "copy.rows_per_second"
     ),
     Comparison("202 → visible, p50 at half capacity", "visible.p50_ms", unit="ms"),
     Comparison("202 → visible, p99 at half capacity", "visible.p99_ms", target=Target(250, 100), unit="ms"),
