@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 
 from shared.broker.channel import Message
-from shared.broker.messages import KEYED, MINUTE, RECORDS, foreign_receipt, segments
+from shared.broker.messages import KEYED, MINUTE, REACHED, RECORDS, SERIES, foreign_receipt, segments
 from shared.errors import InvalidRecord, TooLarge
 from shared.streams.decoding import EXPLANATIONS
 from shared.streams.readings import PG_EPOCH, microseconds
@@ -20,6 +20,9 @@ log = structlog.get_logger()
 
 #: Minutes since 1970 of the year 9999, the last that a timestamptz of ours needs to hold.
 _LAST_MINUTE = 253_402_300_800 // 60
+
+#: More records than a series of one minute can reach, with room in PostgreSQL's bigint.
+_MOST_REACHED = 1 << 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +60,9 @@ class Delivery:
     tag: int
     minute: int
     parts: list[Part]
-    #: Published by somebody else than the API, so nobody has counted it as accepted.
-    foreign: bool = False
+    #: The series it was published in, and how many records that had reached; without one nobody else has counted it.
+    series: UUID | None = None
+    reached: int = 0
     #: A JSON body that waits for its devices' keys.
     submission: Submission | None = None
 
@@ -113,8 +117,7 @@ class Reader:
             log.exception("a message could not be read", receipt=str(receipt))
             fault = InvalidRecord("malformed", None, "the message cannot be read")
         dead = DeadRecord(None, fault.code, str(fault), message.body, properties.content_type or "")
-        foreign = properties.message_type != self.stream.message_type
-        return Delivery(tag, int(time.time()) // 60, [Part(receipt, 1, b"", [dead])], foreign)
+        return Delivery(tag, int(time.time()) // 60, [Part(receipt, 1, b"", [dead])])
 
     def _receipt(self, message: Message) -> UUID:
         """The receipt of a message; one without an id is known by its body, so that it is dead-lettered once."""
@@ -133,12 +136,13 @@ class Reader:
             raise InvalidRecord("malformed", None, "a header is missing or of another type")
         if not 0 < minute < _LAST_MINUTE:
             raise InvalidRecord("malformed", None, "the minute of the message is not plausible")
+        series, reached = _counted(headers.get(SERIES), headers.get(REACHED), records)
         try:
             found = segments(receipt, records, len(message.body), bytes(keyed), self.stream.record_bytes)
         except ValueError as error:
             raise InvalidRecord("malformed", None, "the headers do not fit the body") from error
         parts = [Part(one.receipt, one.records, message.body[one.start : one.end]) for one in found]
-        return Delivery(tag, minute, parts)
+        return Delivery(tag, minute, parts, series, reached)
 
     def _foreign(self, tag: int, receipt: UUID, message: Message) -> Delivery:
         if message.properties.message_id is None:
@@ -151,4 +155,16 @@ class Reader:
         except TooLarge as error:
             raise InvalidRecord("too_large", None, str(error)) from error
         minute = int(PG_EPOCH.timestamp() + now / 1_000_000) // 60
-        return Delivery(tag, minute, [Part(receipt, 0, b"")], foreign=True, submission=submission)
+        return Delivery(tag, minute, [Part(receipt, 0, b"")], submission=submission)
+
+
+def _counted(series: object, reached: object, records: int) -> tuple[UUID | None, int]:
+    """Read how far a message's series has come. Raises InvalidRecord."""
+    if series is None:
+        return None, 0
+    try:
+        if isinstance(series, str) and isinstance(reached, int) and records <= reached < _MOST_REACHED:
+            return UUID(series), reached
+    except ValueError:
+        pass
+    raise InvalidRecord("malformed", None, "the series of the message is not plausible")
