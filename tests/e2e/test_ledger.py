@@ -1,7 +1,9 @@
 """`GET /ops/ledger` says whether everything that was accepted comes to an end, and never takes silence for proof."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from factories import Weir, reading
@@ -108,6 +110,22 @@ def test_trace_follows_a_submission_from_the_queue_to_its_table(weir: Weir) -> N
     assert code == 0
     assert "stored" in said
     assert "3 records of it are in the table readings since" in said
+
+
+def test_trace_names_the_dead_letters(running_weir: Weir) -> None:
+    receipt = str(uuid4())
+    message = {
+        "routing_key": READINGS.name,
+        "properties": {"message_id": receipt, "content_type": "application/json", "delivery_mode": 2},
+        "payload": json.dumps([reading(device_id=str(running_weir.device())), reading(x="bad")]),
+        "payload_encoding": "string",
+    }
+    running_weir.management("POST", "exchanges/{vhost}/weir/publish", json=message)
+    running_weir.wait_for(lambda: "dead-lettered" in trace(running_weir, receipt)[1])
+    code, said = trace(running_weir, receipt)
+    assert code == 0
+    assert "1 records of it are in the table readings" in said
+    assert "record 1: " in said
 
 
 def test_trace_says_what_nobody_knows(running_weir: Weir) -> None:
