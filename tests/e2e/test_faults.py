@@ -82,7 +82,7 @@ def ledger(weir: Weir) -> tuple[int, int]:
     """Accepted and stored; at no moment, and in no series, is more settled than accepted."""
     query = "SELECT sum(accepted)::int, sum(stored)::int, bool_and(accepted >= stored + duplicate + dead) FROM ledger"
     accepted, stored, holds = weir.rows(query)[0]
-    assert holds
+    assert holds is not False  # None: nothing is written down yet
     return accepted, stored
 
 
