@@ -46,8 +46,3 @@ class Management:
         """Describe a queue: type, arguments, effective policy, messages."""
         found: dict[str, Any] = self.get(f"queues/{{vhost}}/{quote(name, safe='')}")
         return found
-
-    def unacked(self, queue: str) -> int | None:
-        """Say how many messages are with consumers, as of some seconds ago; None where the broker does not know."""
-        count = self.queue(queue).get("messages_unacknowledged")
-        return count if isinstance(count, int) else None
