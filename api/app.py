@@ -17,11 +17,13 @@ from api.ingest.body import BodyLimit
 from api.ingest.devices import Devices
 from api.ingest.lane import Lane
 from api.ingest.readings import ReadingIngest
-from api.routes import analytics, devices, operations, readings, receipts, users
+from api.routes import analytics, devices, ledger, operations, readings, receipts, users
 from api.routes.readings import as_response
 from shared import metrics
 from shared.broker import topology
 from shared.broker.connection import BrokerConnection
+from shared.broker.inspection import Inspection
+from shared.broker.management import Management
 from shared.broker.messages import Group
 from shared.broker.publisher import Publisher
 from shared.config import Settings, load
@@ -34,7 +36,15 @@ from shared.tasks import in_background
 
 log = structlog.get_logger()
 
-ROUTERS = (users.router, devices.router, readings.router, receipts.router, analytics.router, operations.router)
+ROUTERS = (
+    users.router,
+    devices.router,
+    readings.router,
+    receipts.router,
+    analytics.router,
+    operations.router,
+    ledger.router,
+)
 
 
 def create_app(settings: Settings | None = None) -> Lane:
@@ -78,11 +88,13 @@ def create_app(settings: Settings | None = None) -> Lane:
         ahead=settings.timestamp_ahead,
     )
     jobs = Jobs(engine, celery_app(settings.amqp_url, settings.job_deadline))
-    services = Services(settings, engine, threads, broker, known, ingest, acceptances, jobs)
+    management = Management(settings.management_url, settings.amqp_url) if settings.management_url else None
+    inspection = Inspection(management, STREAMS)
+    services = Services(settings, engine, threads, broker, known, ingest, acceptances, jobs, management, inspection)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with in_background(broker.run(), publisher.run(), acceptances.run()):
+        async with in_background(broker.run(), publisher.run(), acceptances.run(), inspection.run()):
             yield
             # uvicorn has answered every request by now; what is left is what they were promised.
             await publisher.drain()

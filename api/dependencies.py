@@ -11,6 +11,8 @@ from sqlalchemy import Engine
 from api.ingest.devices import Devices
 from api.ingest.readings import ReadingIngest
 from shared.broker.connection import BrokerConnection
+from shared.broker.inspection import Inspection
+from shared.broker.management import Management
 from shared.config import Settings
 from shared.database import DatabaseThreads
 from shared.errors import InvalidRecord
@@ -30,6 +32,8 @@ class Services:
     readings: ReadingIngest
     acceptances: Acceptances
     jobs: Jobs
+    management: Management | None
+    inspection: Inspection
 
 
 def _services(request: Request) -> Services:
@@ -60,13 +64,14 @@ def _window(
 
 def window(start: datetime | None, end: datetime | None) -> Window:
     """Make a window of moments in UTC. Raises InvalidRecord."""
-    found = Window(_in_utc(start, "start"), _in_utc(end, "end"))
+    found = Window(in_utc(start, "start"), in_utc(end, "end"))
     if found.start and found.end and found.start >= found.end:
         raise InvalidRecord("empty_window", "end", "must be later than start")
     return found
 
 
-def _in_utc(moment: datetime | None, field: str) -> datetime | None:
+def in_utc(moment: datetime | None, field: str) -> datetime | None:
+    """Give a moment in UTC, which is meant where none is named. Raises InvalidRecord."""
     if moment is None:
         return None
     try:

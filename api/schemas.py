@@ -58,8 +58,12 @@ class DeadRecord(BaseModel):
 
 
 class Receipt(BaseModel):
+    """`accepted_at` is when its message was made: only a receipt of a submission without a key knows that."""
+
     id: UUID
-    status: Literal["pending", "stored", "dead-lettered"]
+    status: Literal["pending", "stored", "dead-lettered", "unknown"]
+    stream: str | None = None
+    accepted_at: datetime | None = None
     records: int | None = None
     stored_at: datetime | None = None
     dead: list[DeadRecord] = []

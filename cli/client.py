@@ -113,12 +113,22 @@ class Client:
 
         return self._http.patiently(send)
 
+    def receipt(self, receipt_id: str) -> Answer:
+        """Fetch what is known of a submission. Raises Expired when its receipt is forgotten."""
+        return self._http.patiently(lambda: self._http.request("GET", f"/receipts/{receipt_id}"))
+
+    def ledger(self, since: datetime) -> Answer:
+        """Fetch what was accepted since then and what became of it."""
+        return self._http.patiently(
+            lambda: self._http.request("GET", "/ops/ledger", params={"since": since.isoformat()})
+        )
+
     def settled_receipt(self, path: str) -> Answer:
         """Wait until a submission is stored or dead-lettered."""
 
         def fetch() -> Answer:
             receipt = self._http.request("GET", path)
-            if receipt["status"] == "pending":
+            if receipt["status"] in {"pending", "unknown"}:
                 raise ComeAgain("what was accepted is kept, but not stored yet; `weir import` again will tell")
             return receipt
 

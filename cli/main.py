@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
@@ -11,8 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cli import demo, readings
+from cli import demo, readings, tracing
 from cli.bench import command as benchmark
+from cli.doctor import report
+from cli.doctor.checks import State, worst
 from cli.stack import Stack
 from shared.config import load
 from shared.errors import WeirError
@@ -76,9 +79,30 @@ def migrate() -> None:
     upgrade(load().database_url)
 
 
+@app.command()
+def doctor(
+    *,
+    url: readings.Url = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Check that everything is as designed, and say what it means and what to do where it is not.
+
+    Asks the API, the database and the broker's management API; changes nothing. Exit code: 1 when a check fails.
+    """
+    stack = Stack(load())
+    checks = report.examine(stack.running_settings(), url or stack.api_url)
+    if as_json:
+        typer.echo(report.as_json(checks))
+    else:
+        report.show(console, checks)
+    if worst(checks) is State.FAIL:
+        raise typer.Exit(1)
+
+
 # Commands of other modules.
 app.add_typer(readings.import_app, name="import")
 app.command()(readings.stats)
+app.command()(tracing.trace)
 app.command()(benchmark.bench)
 
 

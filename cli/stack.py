@@ -63,6 +63,20 @@ class Stack:
     def management_url(self) -> str:
         return self._rabbitmq.management_url if self._rabbitmq else self.settings.management_url
 
+    def running_settings(self) -> Settings:
+        """The settings as its services have them: servers of our own are not in the environment."""
+        if not self.supervisor.is_running():
+            return self.settings
+        ports = self._remember()
+        addresses = {}
+        if "WEIR_DATABASE_URL" not in self._given:
+            addresses["database_url"] = PostgresServer(self.folder / "postgres", ports["postgres"]).url
+        if "WEIR_AMQP_URL" not in self._given:
+            given = RabbitPorts(**{port.name: ports[port.name] for port in fields(RabbitPorts)})
+            rabbitmq = RabbitServer(self.folder / "rabbitmq", given, find_or_install())
+            addresses |= {"amqp_url": rabbitmq.url, "management_url": rabbitmq.management_url}
+        return self.settings.model_copy(update=addresses)
+
     def up(self, step: Step) -> None:
         """Bring everything up, or up to date. Calls `step` with what begins now.
 

@@ -8,7 +8,7 @@ from functools import partial
 import structlog
 import uvloop
 
-from consumer import partitions
+from consumer import partitions, receipts
 from consumer.consumer import StreamConsumer
 from consumer.dead_letters import DeadLetters
 from consumer.deliveries import Reader
@@ -16,6 +16,8 @@ from consumer.writer import Writer
 from shared import logs
 from shared.broker import topology
 from shared.broker.connection import BrokerConnection
+from shared.broker.inspection import Inspection
+from shared.broker.management import Management
 from shared.config import Settings, load
 from shared.database import connect
 from shared.errors import Misconfigured
@@ -30,11 +32,14 @@ async def run(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    engine = connect(settings.database_url, pool_size=1, statement_deadline=settings.statement_deadline)
+    engine = connect(settings.database_url, pool_size=2, statement_deadline=settings.statement_deadline)
     keeping = partial(partitions.keep, engine, STREAMS, settings.partitions_ahead)
+    management = Management(settings.management_url, settings.amqp_url) if settings.management_url else None
+    forgetting = partial(receipts.keep_forgetting, engine, settings.receipt_retention)
+    inspection = Inspection(management, STREAMS)
     # Today's partition comes first: rows that arrive before it would have to be moved.
     await partitions.attempt(engine, STREAMS, settings.partitions_ahead)
-    async with in_background(keeping()), asyncio.TaskGroup() as group:
+    async with in_background(keeping(), forgetting(), inspection.run()), asyncio.TaskGroup() as group:
         for stream in STREAMS:
             group.create_task(_consume(stream, settings, stop))
     engine.dispose()

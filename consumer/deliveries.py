@@ -3,14 +3,16 @@
 import hashlib
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple, Self
 from uuid import UUID
 
 import structlog
 
 from shared.broker.channel import Message
-from shared.broker.messages import KEYED, MINUTE, RECORDS, foreign_receipt, segments
+from shared.broker.messages import KEYED, MINUTE, REACHED, RECORDS, SERIES, foreign_receipt, segments
 from shared.errors import InvalidRecord, TooLarge
 from shared.streams.decoding import EXPLANATIONS
 from shared.streams.readings import PG_EPOCH, microseconds
@@ -26,6 +28,9 @@ DELIVERY_COUNT = "x-delivery-count"
 #: After so many deaths of whoever had it in hand a message is handled alone; after so many of those who handled nothing
 #: else, it is dead.
 SUSPECT_AFTER, ATTEMPTS = 2, 3
+
+#: More records than a series of one minute can reach, with room in PostgreSQL's bigint.
+_MOST_REACHED = 1 << 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +87,9 @@ class Delivery:
     size_bytes: int
     minute: int
     parts: list[Part]
-    #: Published by somebody else than the API, so nobody has counted it as accepted.
-    foreign: bool = False
+    #: The series it was published in, and how many records that had reached; without one nobody else has counted it.
+    series: UUID | None = None
+    reached: int = 0
     #: A JSON body that waits for its devices' keys.
     submission: Submission | None = None
 
@@ -120,6 +126,34 @@ class Delivery:
             part.dead.append(DeadRecord(None, fault.code, str(fault), part.rows, COPY))
             part.rows = b""
         return self.parts
+
+
+class Told(NamedTuple):
+    """What a message of ours tells in its headers, without a look into its body."""
+
+    records: int
+    minute: int
+    series: UUID | None
+    reached: int
+
+    @classmethod
+    def of(cls, message: Message) -> Self:
+        """Read them. Raises InvalidRecord."""
+        headers = message.properties.headers or {}
+        records, minute = headers.get(RECORDS), headers.get(MINUTE)
+        if not (isinstance(records, int) and isinstance(minute, int) and records > 0):
+            raise InvalidRecord("malformed", None, "a header is missing or of another type")
+        if not 0 < minute < _LAST_MINUTE:
+            raise InvalidRecord("malformed", None, "the minute of the message is not plausible")
+        series, reached = headers.get(SERIES), headers.get(REACHED)
+        if series is None:
+            return cls(records, minute, None, 0)
+        try:
+            if isinstance(series, str) and isinstance(reached, int) and records <= reached < _MOST_REACHED:
+                return cls(records, minute, UUID(series), reached)
+        except ValueError:
+            pass
+        raise InvalidRecord("malformed", None, "the series of the message is not plausible")
 
 
 @dataclass(frozen=True)
@@ -162,12 +196,13 @@ class Reader:
         return self._dead(message, receipt, fault)
 
     def _dead(self, message: Message, receipt: UUID, fault: InvalidRecord) -> Delivery:
-        properties = message.properties
-        dead = DeadRecord(None, fault.code, str(fault), message.body, properties.content_type or "")
-        foreign = properties.message_type != self.stream.message_type
-        return Delivery(
-            message.tag, len(message.body), int(time.time()) // 60, [Part(receipt, 1, b"", [dead])], foreign
-        )
+        dead = DeadRecord(None, fault.code, str(fault), message.body, message.properties.content_type or "")
+        told = Told(1, int(time.time()) // 60, None, 0)
+        if message.properties.message_type == self.stream.message_type:
+            with suppress(InvalidRecord):
+                told = Told.of(message)
+        parts = [Part(receipt, told.records, b"", [dead])]
+        return Delivery(message.tag, len(message.body), told.minute, parts, told.series, told.reached)
 
     def receipt_of(self, message: Message) -> UUID:
         """The receipt of a message; one without an id is known by its body, so that it is dead-lettered once."""
@@ -180,18 +215,15 @@ class Reader:
         headers = properties.headers or {}
         if properties.message_type != self.stream.message_type:
             raise InvalidRecord("unknown_version", None, f"the message is not {self.stream.message_type}")
-        records, minute, keyed = headers.get(RECORDS), headers.get(MINUTE), headers.get(KEYED, b"")
-        # bytes(5) would be five zeros, so types are looked at before anything is made of them.
-        if not (isinstance(records, int) and isinstance(minute, int) and isinstance(keyed, bytes | bytearray)):
-            raise InvalidRecord("malformed", None, "a header is missing or of another type")
-        if not 0 < minute < _LAST_MINUTE:
-            raise InvalidRecord("malformed", None, "the minute of the message is not plausible")
+        told, keyed = Told.of(message), headers.get(KEYED, b"")
+        if not isinstance(keyed, bytes | bytearray):  # bytes(5) would be five zeros
+            raise InvalidRecord("malformed", None, "a header is of another type")
         try:
-            found = segments(receipt, records, len(message.body), bytes(keyed), self.stream.record_bytes)
+            found = segments(receipt, told.records, len(message.body), bytes(keyed), self.stream.record_bytes)
         except ValueError as error:
             raise InvalidRecord("malformed", None, "the headers do not fit the body") from error
         parts = [Part(one.receipt, one.records, message.body[one.start : one.end]) for one in found]
-        return Delivery(message.tag, len(message.body), minute, parts)
+        return Delivery(message.tag, len(message.body), told.minute, parts, told.series, told.reached)
 
     def _foreign(self, receipt: UUID, message: Message) -> Delivery:
         if message.properties.message_id is None:
@@ -205,4 +237,4 @@ class Reader:
             raise InvalidRecord("too_large", None, str(error)) from error
         minute = int(PG_EPOCH.timestamp() + now / 1_000_000) // 60
         own = [Part(receipt, 0, b"")]
-        return Delivery(message.tag, len(message.body), minute, own, foreign=True, submission=submission)
+        return Delivery(message.tag, len(message.body), minute, own, submission=submission)

@@ -15,10 +15,13 @@ from consumer.deliveries import DeadRecord, Delivery, Part
 from consumer.session import Connection, Session
 from shared.database import meaning
 from shared.errors import InvalidRecord, WeirError
-from shared.ledger import ADD
+from shared.ledger import ADD, NO_SERIES
 from shared.streams.stream import COPY, COPY_HEADER, COPY_TRAILER, Stream, split_rows
 
 log = structlog.get_logger()
+
+#: Minute and series.
+Place = tuple[int, str]
 
 #: COPY reads from us in pieces of this size.
 _PIECE_BYTES = 1 << 20
@@ -117,14 +120,17 @@ class Writer:
             rows = [part.rows for part in new if part.rows]
             if rows:
                 self._copy_in(cursor, rows)
-            for minute in sorted(minutes):
-                totals += minutes[minute]
-                counts = {name: minutes[minute][name] for name in ("accepted", "stored", "duplicate", "dead")}
-                cursor.execute(ADD, {"stream": self._stream.name, "minute": minute, **counts})
+            for minute, series in sorted(minutes):
+                found = minutes[minute, series]
+                settled = {name: found[name] for name in ("stored", "duplicate", "dead")}
+                totals.update(settled)
+                accepted = {"added": found["added"], "reached": found["reached"]}
+                place = {"stream": self._stream.name, "minute": minute, "series": series}
+                cursor.execute(ADD, {**place, **accepted, **settled})
         return totals
 
-    def _new_parts(self, cursor: Any, batch: Sequence[Delivery]) -> tuple[list[Part], dict[int, Counter[str]]]:
-        """Insert the receipts; return the parts whose receipt is new, and what to count in each minute."""
+    def _new_parts(self, cursor: Any, batch: Sequence[Delivery]) -> tuple[list[Part], dict[Place, Counter[str]]]:
+        """Insert the receipts; return the parts whose receipt is new, and what to count where in the ledger."""
         parts = [part for delivery in batch for part in delivery.parts]
         ids = [str(part.receipt) for part in parts]
         stored = [part.records - part.dead_records for part in parts]
@@ -132,13 +138,14 @@ class Writer:
         cursor.execute(_RECEIPTS, (self._stream.name, ids, stored, dead))
         unseen = {row[0] for row in cursor.fetchall()}
         new: list[Part] = []
-        minutes: dict[int, Counter[str]] = {}
+        minutes: dict[Place, Counter[str]] = {}
         for delivery in batch:
             if str(delivery.parts[0].receipt) not in unseen:
                 continue  # a redelivery: all of it was written and counted before
-            counts = minutes.setdefault(delivery.minute, Counter())
-            if delivery.foreign:
-                counts["accepted"] += delivery.records
+            counts = minutes.setdefault((delivery.minute, str(delivery.series or NO_SERIES)), Counter())
+            if delivery.series is None:
+                counts["added"] += delivery.records
+            counts["reached"] = max(counts["reached"], delivery.reached)
             for part in delivery.parts:
                 if str(part.receipt) not in unseen:
                     counts["duplicate"] += part.records

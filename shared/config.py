@@ -101,6 +101,8 @@ class Settings(BaseSettings):
     #: Connections the API keeps to the database.
     pool_size: Count = 10
 
+    #: A receipt is kept this long after it is written, and with it the memory of an Idempotency-Key.
+    receipt_retention: Annotated[Span, Field(ge=timedelta(days=2))] = timedelta(days=14)
     #: Days of partitions that exist ahead of today.
     partitions_ahead: Count = 7
 

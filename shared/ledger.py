@@ -1,14 +1,14 @@
-"""The ledger: per stream and minute, what was accepted and what became of it.
+"""The ledger: per stream, minute and series, what was accepted and what became of it.
 
-accepted = stored + duplicate + dead + in flight. The API adds what it accepted; the consumer adds the rest in the
-transaction that writes the rows. A minute is the one in which the message was made.
+accepted = stored + duplicate + dead + in flight. A minute is the one in which the message was made. How many were
+accepted is told twice over: by the API, which writes down how far each of its series has come, and by every message,
+which says the same. The larger counts, so neither order nor repetition nor the death of one of them changes it.
 """
 
 import asyncio
-from collections import Counter
-from dataclasses import dataclass, field
 from datetime import timedelta
-from uuid import UUID, uuid4
+from typing import TypeAlias
+from uuid import UUID
 
 import structlog
 from sqlalchemy import Connection, Engine, text
@@ -19,12 +19,17 @@ from shared.errors import WeirError
 
 log = structlog.get_logger()
 
-#: Adds to one minute of a stream. Always the last statement of a transaction: its row lock is shared by all writers.
+#: Stands for the series of messages that have none: other producers'. They count as accepted when they are settled.
+NO_SERIES = UUID(int=0)
+
+#: Adds to one series of a minute: `added` and what was settled on top, `reached` as the least that was accepted.
+#: Always the last statements of a transaction, in the order of minute and series: row locks are shared by all writers.
 ADD = """
-    INSERT INTO ledger AS l (stream, minute, accepted, stored, duplicate, dead)
-    VALUES (%(stream)s, to_timestamp(%(minute)s * 60), %(accepted)s, %(stored)s, %(duplicate)s, %(dead)s)
-    ON CONFLICT (stream, minute) DO UPDATE SET
-        accepted = l.accepted + excluded.accepted,
+    INSERT INTO ledger AS l (stream, minute, series, accepted, stored, duplicate, dead)
+    VALUES (%(stream)s, to_timestamp(%(minute)s * 60), %(series)s, greatest(%(added)s, %(reached)s),
+            %(stored)s, %(duplicate)s, %(dead)s)
+    ON CONFLICT (stream, minute, series) DO UPDATE SET
+        accepted = greatest(l.accepted + %(added)s, %(reached)s),
         stored = l.stored + excluded.stored,
         duplicate = l.duplicate + excluded.duplicate,
         dead = l.dead + excluded.dead
@@ -35,30 +40,13 @@ _QUEUED = text("""
     WHERE stream = :stream AND accepted > stored + duplicate + dead
 """)
 
+#: Stream, minute (since 1970) and series.
+_Place: TypeAlias = tuple[str, int, str]
+
 
 def queued(connection: Connection, stream: str) -> int:
-    """Return how many records of a stream were accepted and are not settled yet.
-
-    Counted minute by minute: what an API that was killed had not written down yet cannot make another minute wrong.
-    """
+    """Return how many records of a stream were accepted and are not settled yet."""
     return int(connection.execute(_QUEUED, {"stream": stream}).scalar_one())
-
-
-#: Says whether a flush is new. Its id is kept for longer than a commit's outcome may stay unknown.
-_FLUSH = text("INSERT INTO acceptance_flushes (id) VALUES (:id) ON CONFLICT DO NOTHING RETURNING id")
-_FORGET = text("""
-    DELETE FROM acceptance_flushes WHERE id IN (
-        SELECT id FROM acceptance_flushes WHERE at < now() - interval '1 hour' FOR UPDATE SKIP LOCKED
-    )
-""")
-
-
-@dataclass(frozen=True)
-class _Flush:
-    """Counts that are added once, however often they are sent."""
-
-    counts: Counter[tuple[str, int]]
-    id: UUID = field(default_factory=uuid4)
 
 
 class Acceptances:
@@ -68,21 +56,21 @@ class Acceptances:
         self._engine = engine
         self._threads = threads
         self._every = every.total_seconds()
-        self._counts: Counter[tuple[str, int]] = Counter()
-        self._unsettled: _Flush | None = None
+        self._reached: dict[_Place, int] = {}
         self._writing = asyncio.Lock()
 
     def add(self, group: Group) -> None:
         """Count a group that the broker has confirmed."""
-        self._counts[group.stream.name, group.minute] += group.records
+        assert group.series is not None
+        self._reached[group.stream.name, group.minute, group.series] = group.reached
 
     async def flush(self) -> None:
         """Write down everything counted so far. Raises WeirError; then nothing is forgotten, and nothing counted twice."""
         async with within(LOOKUP_DEADLINE), self._writing:
-            await self._settle()
-            if self._counts:
-                self._unsettled, self._counts = _Flush(self._counts), Counter()
-                await self._settle()
+            written = dict(self._reached)
+            if written:
+                await self._threads.run(self._write, written)
+                self._reached = {place: n for place, n in self._reached.items() if n != written.get(place)}
 
     async def run(self) -> None:
         """Flush again and again, until cancelled; a database that is away is waited for."""
@@ -93,18 +81,9 @@ class Acceptances:
             except WeirError as error:
                 log.warning("the ledger waits", reason=str(error))
 
-    async def _settle(self) -> None:
-        if self._unsettled is not None:
-            await self._threads.run(self._write, self._unsettled)
-            self._unsettled = None
-
-    def _write(self, flush: _Flush) -> None:
+    def _write(self, reached: dict[_Place, int]) -> None:
+        nothing = {"added": 0, "stored": 0, "duplicate": 0, "dead": 0}
         with translated(), self._engine.begin() as connection:
-            if connection.execute(_FLUSH, {"id": flush.id}).first() is None:
-                return  # an earlier attempt was committed after all
-            connection.execute(_FORGET)
-            for (stream, minute), accepted in sorted(flush.counts.items()):
-                connection.exec_driver_sql(
-                    ADD,
-                    {"stream": stream, "minute": minute, "accepted": accepted, "stored": 0, "duplicate": 0, "dead": 0},
-                )
+            for (stream, minute, series), records in sorted(reached.items()):
+                place = {"stream": stream, "minute": minute, "series": series}
+                connection.exec_driver_sql(ADD, {**place, "reached": records, **nothing})

@@ -45,6 +45,7 @@ class Weir:
         self.name = f"test{next(_numbers)}"
         self.folder = folder
         self._postgres_url = postgres_url
+        self.management_url = management_url
         self._management = httpx.Client(base_url=management_url, timeout=30)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         (self.port,) = free_ports(1)
@@ -62,7 +63,8 @@ class Weir:
 
     def settings(self, **changes: Any) -> Settings:
         """The settings that its processes would read, for parts that run inside the test."""
-        return Settings(database_url=self.database_url, amqp_url=self.amqp_url, api_port=self.port, **changes)
+        addresses = {"database_url": self.database_url, "amqp_url": self.amqp_url, "api_port": self.port}
+        return Settings(**(addresses | changes))
 
     def start(self, *names: str) -> None:
         """Start processes by name and, where the API is among them, wait until it is ready."""

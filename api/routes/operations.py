@@ -26,11 +26,15 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Ready when each part is `ok`; otherwise the part says what it lacks."""
+    """Ready when broker and database are `ok`; otherwise they say what they lack.
+
+    `topology` says what about queues and policies is not as designed, for its operator: readings are taken all the same.
+    """
 
     ready: bool
     broker: str
     database: str
+    topology: str
 
 
 @router.get("/healthz")
@@ -46,7 +50,7 @@ async def ready(response: Response, services: ServicesOf) -> Readiness:
     is_ready = broker == database == "ok"
     if not is_ready:
         response.status_code = 503
-    return Readiness(ready=is_ready, broker=broker, database=database)
+    return Readiness(ready=is_ready, broker=broker, database=database, topology=services.inspection.verdict)
 
 
 @router.get("/metrics", include_in_schema=False)

@@ -99,7 +99,12 @@ class Channel:
 
     async def ready_messages(self, queue: str) -> int:
         """Ask how many messages wait in a queue. One that is slow to answer says 0; one that is missing, Misconfigured."""
-        return (await self._call(Queue.Declare(0, queue, passive=True), Queue.DeclareOk)).message_count or 0
+        return (await self.look(queue))[0]
+
+    async def look(self, queue: str) -> tuple[int, int]:
+        """Ask for a queue's ready messages and consumers; both are 0 when it is slow. Raises as `ready_messages`."""
+        found = await self._call(Queue.Declare(0, queue, passive=True), Queue.DeclareOk)
+        return found.message_count or 0, found.consumer_count or 0
 
     async def bind(self, queue: str, exchange: str, routing_key: str) -> None:
         await self._call(Queue.Bind(0, queue, exchange, routing_key), Queue.BindOk)

@@ -11,7 +11,7 @@ import structlog
 
 from shared.broker.amqp import Connection
 from shared.broker.channel import Channel
-from shared.errors import BrokerUnavailable, PublishRefused, WeirError
+from shared.errors import BrokerUnavailable, Misconfigured, PublishRefused, WeirError
 
 log = structlog.get_logger()
 
@@ -62,7 +62,8 @@ class BrokerConnection:
                     self.fault = await self._lost(channel)
             except WeirError as error:
                 self.fault = error
-            log.warning("broker connection lost", reason=str(self.fault), retry_seconds=round(wait, 1))
+            say = log.error if isinstance(self.fault, Misconfigured) else log.warning
+            say("broker connection lost", reason=str(self.fault), retry_seconds=round(wait, 1))
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))
             wait = min(wait * 2, LONGEST_WAIT)
 

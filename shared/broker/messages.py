@@ -10,8 +10,9 @@ import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 from pamqp.commands import Basic
 
@@ -19,8 +20,10 @@ from shared.streams.stream import COPY, Stream
 
 _KEYED = struct.Struct(">16sII")
 
-RECORDS, KEYED, MINUTE = "records", "keyed", "minute"
+RECORDS, KEYED, MINUTE, SERIES, REACHED = "records", "keyed", "minute", "series", "reached"
 PERSISTENT = 2
+#: The version of a UUID that begins with its time.
+_TIMED = 7
 
 
 def new_receipt() -> UUID:
@@ -28,6 +31,16 @@ def new_receipt() -> UUID:
     milliseconds = time.time_ns() // 1_000_000
     value = int.from_bytes(milliseconds.to_bytes(6, "big") + os.urandom(10), "big")
     return UUID(int=value & ~(0xF000 << 64) & ~(0xC000 << 48) | (0x7000 << 64) | (0x8000 << 48))
+
+
+def made_at(receipt: UUID) -> datetime | None:
+    """Say when a receipt was made, to the millisecond; None for one that was derived, from a key or another's id."""
+    if receipt.version != _TIMED:
+        return None
+    try:
+        return datetime.fromtimestamp((receipt.int >> 80) / 1000, UTC)
+    except ValueError:  # beyond the year 9999: nobody made it
+        return datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +51,20 @@ class Segment:
     records: int
     start: int
     end: int
+
+
+@dataclass(slots=True)
+class Series:
+    """Messages of one publisher and one minute, each of which was confirmed before the next was published.
+
+    Each says how many records the series has reached with it. So whoever reads one knows of all before it, even where
+    the publisher is killed before it can tell.
+    """
+
+    minute: int
+    id: str = field(default_factory=lambda: str(uuid4()))
+    #: Records of its messages that are confirmed.
+    confirmed: int = 0
 
 
 @dataclass(slots=True)
@@ -54,6 +81,9 @@ class Group:
     size: int = 0
     rows: list[bytes] = field(default_factory=list)
     keyed: list[tuple[UUID, int, bytes]] = field(default_factory=list)
+    #: Its series, once it is published in one, and the records that this has reached with it.
+    series: str | None = None
+    reached: int = 0
 
     def add(self, rows: bytes, records: int, receipt: UUID | None = None) -> str:
         """Take a submission in; the answer is the receipt it will be kept under."""
@@ -65,11 +95,17 @@ class Group:
         self.keyed.append((receipt, records, rows))
         return str(receipt)
 
+    def join(self, series: Series) -> None:
+        """Become the next message of a series."""
+        self.series, self.reached = series.id, series.confirmed + self.records
+
     def body(self) -> bytes:
         return b"".join([*self.rows, *(rows for _, _, rows in self.keyed)])
 
     def properties(self) -> Basic.Properties:
         headers: dict[str, Any] = {RECORDS: self.records, MINUTE: self.minute}
+        if self.series is not None:
+            headers |= {SERIES: self.series, REACHED: self.reached}
         if self.keyed:
             headers[KEYED] = bytearray(
                 b"".join(_KEYED.pack(receipt.bytes, records, len(rows)) for receipt, records, rows in self.keyed)

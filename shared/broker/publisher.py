@@ -11,7 +11,7 @@ from pamqp.commands import Basic
 
 from shared.broker.channel import Channel
 from shared.broker.connection import BrokerConnection, blocked
-from shared.broker.messages import Group
+from shared.broker.messages import Group, Series
 from shared.errors import BrokerUnavailable, Misconfigured, PublishRefused, WeirError
 from shared.streams.stream import DEAD_EXCHANGE, EXCHANGE, Stream
 
@@ -55,6 +55,7 @@ class Publisher:
         self._message_limit = message_limit
         self._waiting_limit = waiting_limit
         self._on_confirm = on_confirm
+        self._series: Series | None = None
         self._groups: list[tuple[Group, list[asyncio.Future[None]]]] = []
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -88,11 +89,13 @@ class Publisher:
             self._idle.clear()
             group, confirmed = await self._gathered()
             fault: WeirError | None = None
+            series = self._series_of(group)
             try:
                 await self._publish(group)
             except WeirError as error:
                 fault = error
             else:
+                series.confirmed = group.reached
                 self._on_confirm(group)
             self.waiting -= group.records
             for future in confirmed:
@@ -126,6 +129,12 @@ class Publisher:
                 break
         return self._groups.pop(0)
 
+    def _series_of(self, group: Group) -> Series:
+        if self._series is None or self._series.minute != group.minute:
+            self._series = Series(group.minute)
+        group.join(self._series)
+        return self._series
+
     async def _publish(self, group: Group) -> None:
         deadline = group.opened + self._deadline
         body, properties = group.body(), group.properties()
@@ -138,12 +147,14 @@ class Publisher:
                     try:
                         return await channel.publish(EXCHANGE, self.stream.name, body, properties)
                     except BrokerUnavailable:
+                        self._series = None  # the next message cannot say whether this one is kept
                         log.warning("publishing again", stream=self.stream.name, receipt=group.receipt)
                         await asyncio.sleep(RETRY_SECONDS)
         except Misconfigured:
             self._connection.reset()  # what is missing is declared anew on the next channel
             raise
         except TimeoutError as error:
+            self._series = None
             fault = self._connection.fault
             if fault is None and not self._connection.blocked:
                 self._connection.reset()  # a connection that is open but dead would go on swallowing groups

@@ -353,11 +353,43 @@ def test_receipt_that_nobody_has_written_down_is_pending(http):
     assert (answer["id"], answer["status"], answer["records"], answer["stored_at"]) == (receipt, "pending", None, None)
 
 
+def receipt_of(moment: datetime) -> str:
+    """A receipt (UUIDv7) as it would have been given out then."""
+    return str(UUID(f"{int(moment.timestamp() * 1000):012x}7000a000000000000001"))
+
+
+@pytest.mark.parametrize(
+    ("ago", "status"),
+    [
+        pytest.param(timedelta(seconds=5), "pending", id="now"),
+        pytest.param(timedelta(hours=3), "unknown", id="of a quiet minute"),
+        pytest.param(timedelta(hours=-3), "unknown", id="of the future"),
+    ],
+)
+def test_receipt_that_tells_its_time_is_not_pending_for_ever(http, ago, status):
+    assert http.get(f"/receipts/{receipt_of(datetime.now(UTC) - ago)}").json()["status"] == status
+
+
+def test_receipt_of_a_minute_that_is_still_in_flight_is_pending(running_weir, http):
+    made = datetime.now(UTC) - timedelta(days=20, hours=3)
+    running_weir.rows(
+        "INSERT INTO ledger (stream, minute, series, accepted) VALUES ('s', date_trunc('minute', %s), gen_random_uuid(), 1)",
+        made,
+    )
+    assert http.get(f"/receipts/{receipt_of(made)}").json()["status"] == "pending"
+    running_weir.rows("DELETE FROM ledger WHERE stream = 's'")
+    answer = http.get(f"/receipts/{receipt_of(made)}")
+    assert (answer.status_code, answer.json()["type"]) == (410, "urn:weir:problem:expired")
+
+
 def test_receipt_tells_how_many_were_stored_and_when(running_weir, device):
     before = datetime.now(UTC)
     location = send(running_weir, device, [reading(), reading()]).headers["location"]
     receipt = running_weir.http.get(location).json()
     assert (receipt["status"], receipt["records"], receipt["dead"]) == ("stored", 2, [])
+    assert receipt["stream"] == "readings"
+    accepted_at = datetime.fromisoformat(receipt["accepted_at"])
+    assert before - timedelta(milliseconds=1) <= accepted_at <= datetime.fromisoformat(receipt["stored_at"])
     assert before <= datetime.fromisoformat(receipt["stored_at"]) <= datetime.now(UTC)
 
 
@@ -568,7 +600,9 @@ def test_readings_ahead_of_the_clock_are_listed_first(running_weir, device):
 def test_healthz_and_readyz_say_ok(http):
     assert http.get("/healthz").json() == {"status": "ok"}
     ready = http.get("/readyz")
-    assert (ready.status_code, ready.json()) == (200, {"ready": True, "broker": "ok", "database": "ok"})
+    topology = "not checked: WEIR_MANAGEMENT_URL is not set"
+    parts = {"ready": True, "broker": "ok", "database": "ok", "topology": topology}
+    assert (ready.status_code, ready.json()) == (200, parts)
 
 
 def test_metrics_count_what_was_accepted(http, device):
@@ -606,6 +640,7 @@ def test_openapi_describes_every_path_of_the_contract(http):
         "/tasks/{task_id}": {"get"},
         "/healthz": {"get"},
         "/readyz": {"get"},
+        "/ops/ledger": {"get"},
     }
 
 

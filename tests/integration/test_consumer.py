@@ -151,6 +151,14 @@ def garbled(**changes: object) -> tuple[bytes, Basic.Properties]:
         pytest.param(garbled(headers={}), "malformed", id="no headers"),
         pytest.param(garbled(headers={"records": 1, "minute": 1, "keyed": bytearray(b"cut")}), "malformed", id="keys"),
         pytest.param(garbled(headers={"records": "1", "minute": 1}), "malformed", id="records as text"),
+        pytest.param(
+            garbled(headers={"records": 1, "minute": 1, "series": "s", "reached": 1}), "malformed", id="no series"
+        ),
+        pytest.param(
+            garbled(headers={"records": 1, "minute": 1, "series": str(uuid4()), "reached": 0}),
+            "malformed",
+            id="reached",
+        ),
         pytest.param(garbled(headers={"records": 1, "minute": 10**15}), "malformed", id="minute beyond time"),
         pytest.param(garbled(headers={"records": 1, "minute": 1, "keyed": 10**15}), "malformed", id="keys as a number"),
         pytest.param(garbled(message_type="readings/99"), "unknown_version", id="unknown version"),

@@ -10,11 +10,12 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from factories import Weir, reading
+from factories import Weir, group_of, reading
 
 from cli.programs import free_ports
 from cli.running import RunningServer
 from cli.servers import PostgresServer
+from shared.broker.messages import Series
 from shared.database import DatabaseThreads, connect
 from shared.errors import BrokerUnavailable, DatabaseUnavailable
 from shared.jobs import ATTEMPTS, Job, Jobs, Nudge, celery_app
@@ -214,7 +215,16 @@ async def test_counts_whose_commit_is_unknown_are_added_once(weir: Weir, monkeyp
     engine = connect(weir.database_url, pool_size=2, statement_deadline=timedelta(seconds=30))
     threads = DatabaseThreads(2)
     acceptances = Acceptances(engine, threads)
-    acceptances._counts["readings", 1] = 5
+    series = Series(1)
+
+    def confirm(records: int) -> None:
+        group = group_of(([b""] * records, None))
+        group.minute = series.minute
+        group.join(series)
+        series.confirmed = group.reached
+        acceptances.add(group)
+
+    confirm(5)
     write = acceptances._write
 
     def lose_the_answer(*args: object) -> None:
@@ -225,7 +235,7 @@ async def test_counts_whose_commit_is_unknown_are_added_once(weir: Weir, monkeyp
     with pytest.raises(DatabaseUnavailable):
         await acceptances.flush()
     monkeypatch.undo()
-    acceptances._counts["readings", 1] += 2
+    confirm(2)
     await acceptances.flush()
     assert weir.scalar("SELECT sum(accepted) FROM ledger") == 7
     threads.close()

@@ -11,8 +11,10 @@ from shared.broker.messages import (
     KEYED,
     RECORDS,
     Group,
+    Series,
     foreign_receipt,
     keyed_receipt,
+    made_at,
     new_receipt,
     segments,
 )
@@ -120,6 +122,27 @@ def test_receipts_are_in_the_order_of_their_milliseconds(monkeypatch):
         receipts.append(new_receipt())
     assert [receipt.int >> 80 for receipt in receipts] == [moment // 1_000_000 for moment in moments]
     assert {(receipt.version, receipt.variant) for receipt in receipts} == {(7, uuid4().variant)}
+
+
+def test_receipt_tells_when_it_was_made_unless_it_was_derived():
+    before = time.time()
+    made = made_at(new_receipt())
+    assert made is not None
+    assert before - 0.001 <= made.timestamp() <= time.time()
+    assert made_at(keyed_receipt(READINGS, "device", "key")) is None
+    assert made_at(UUID("ffffffff-ffff-7fff-bfff-ffffffffffff")) is not None
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=20))
+def test_every_message_of_a_series_tells_of_all_before_it(sizes):
+    series = Series(minute=1)
+    for number, size in enumerate(sizes):
+        group = Group(READINGS, opened=0.0)
+        group.add(bytes(size * SIZE), size)
+        group.join(series)
+        headers = group.properties().headers
+        assert (headers["series"], headers["reached"]) == (series.id, sum(sizes[: number + 1]))
+        series.confirmed = group.reached
 
 
 def test_receipts_of_one_moment_differ():

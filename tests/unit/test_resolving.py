@@ -16,7 +16,7 @@ class Sent:
 
     def delivery(self) -> Delivery:
         submission = Submission(frozenset[UUID](), self._items, self._encode)
-        return Delivery(1, 0, [Part(uuid4(), 0, b"")], foreign=True, submission=submission)
+        return Delivery(1, 0, 0, [Part(uuid4(), 0, b"")], submission=submission)
 
     def _items(self) -> list[bytes]:
         self.splits += 1

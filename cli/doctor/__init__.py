@@ -1,0 +1,1 @@
+"""`weir doctor`: whether all is as designed, check by check."""

@@ -1,0 +1,138 @@
+"""Checks of the broker, through its management API: topology, policies, consumers, alarms, disk."""
+
+import json
+import re
+import time
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from cli.doctor.checks import Check, attempted, fail, ok, warn
+from cli.servers import DEPLOY
+from shared.broker import inspection
+from shared.broker.management import NOT_CHECKED, Management
+from shared.errors import WeirError
+from shared.streams import STREAMS
+
+#: A consumer may wait for its database this long before the broker takes its messages away.
+LEAST_CONSUMER_TIMEOUT = timedelta(hours=12)
+_NAMES = ("topology", "policies", "consumers", "consumer timeout", "dead letters", "alarms", "broker disk")
+_REACH = "see that WEIR_MANAGEMENT_URL is right and its user has the tag monitoring"
+_LOAD = "load deploy/rabbitmq/definitions.json: `rabbitmqctl import_definitions`"
+
+
+def checks(management: Management | None, prefetch: int) -> list[Check]:
+    if management is None:
+        return [warn(name, NOT_CHECKED, "set it to http://user:password@host:15672") for name in _NAMES]
+    looks = (
+        lambda: _topology(management),
+        lambda: _policies(management),
+        lambda: _consumers(management, prefetch),
+        lambda: _consumer_timeout(management),
+        lambda: _dead_letters(management),
+        lambda: _alarms(management),
+        lambda: _disk(management),
+    )
+    return [attempted(name, look, _REACH) for name, look in zip(_NAMES, looks, strict=True)]
+
+
+def _topology(management: Management) -> Check:
+    found = inspection.faults(management, STREAMS)
+    if found:
+        time.sleep(inspection.BEHIND_SECONDS)
+        found = inspection.faults(management, STREAMS)
+    if found:
+        advice = "a missing queue or binding is made when the API starts, a queue of another type must be drained and deleted; "
+        return fail("topology", "; ".join(found), advice + _LOAD)
+    return ok("topology", "queues, bindings, dead-letter queues and delivery limits are as designed")
+
+
+def _policies(management: Management) -> Check:
+    wanted = json.loads((DEPLOY / "definitions.json").read_text())["policies"]
+    there = {one["name"]: one for one in management.get("policies/{vhost}")}
+    differing = [one["name"] for one in wanted if not _same(one, there.get(one["name"]))]
+    if differing:
+        return warn("policies", f"not as in definitions.json: {', '.join(differing)}", _LOAD)
+    return ok("policies", "as in deploy/rabbitmq/definitions.json")
+
+
+def _same(wanted: dict[str, Any], there: dict[str, Any] | None) -> bool:
+    return there is not None and all(
+        there.get(key) == wanted[key] for key in ("pattern", "definition", "apply-to", "priority")
+    )
+
+
+def _consumers(management: Management, prefetch: int) -> Check:
+    everybody = management.get("consumers/{vhost}")
+    for stream in STREAMS:
+        theirs = [one for one in everybody if one["queue"]["name"] == stream.queue]
+        if not theirs:
+            return fail(
+                "consumers", f"nobody consumes {stream.queue}", "start the consumer; its log says why it is down"
+            )
+        if others := sorted({one["prefetch_count"] for one in theirs} - {prefetch}):
+            found = f"{stream.queue} has a consumer with a prefetch of {others[0]}, not {prefetch}"
+            return warn("consumers", found, "start it anew with the same WEIR_PREFETCH; 0 would be without bound")
+    return ok("consumers", f"each queue has one, with a prefetch of {prefetch}")
+
+
+def _consumer_timeout(management: Management) -> Check:
+    """Look for it where it is set: the queue's policy, else the node's files where they can be read from here."""
+    name, advice = "consumer timeout", "set consumer_timeout in rabbitmq.conf as deploy/rabbitmq/rabbitmq.conf does"
+    milliseconds: list[int] = []
+    for stream in STREAMS:
+        policy = management.queue(stream.queue).get("effective_policy_definition") or {}
+        if "consumer-timeout" in policy:
+            milliseconds.append(int(policy["consumer-timeout"]))
+    files = [Path(file) for node in management.get("nodes") for file in node.get("config_files", ())]
+    milliseconds = milliseconds or _timeouts(files)
+    if not milliseconds:
+        return warn(name, "not checked: the broker's settings cannot be read from here", advice)
+    shortest = timedelta(milliseconds=min(milliseconds))
+    if shortest < LEAST_CONSUMER_TIMEOUT:
+        return warn(name, f"{shortest}: a database away for longer makes the broker take messages back", advice)
+    return ok(name, str(shortest))
+
+
+def _timeouts(files: Iterable[Path]) -> list[int]:
+    """Read the node's own settings, of which the last counts; none, when a file of it is on another machine."""
+    found: list[int] = []
+    for file in files:
+        try:
+            text = file.read_text()
+        except (OSError, ValueError):
+            continue
+        found += [int(one) for one in re.findall(r"^\s*consumer_timeout\s*=\s*(\d+)", text, re.MULTILINE)]
+    return found[-1:]
+
+
+def _dead_letters(management: Management) -> Check:
+    counts = {one.dead_queue: management.queue(one.dead_queue).get("messages", 0) for one in STREAMS}
+    waiting = ", ".join(f"{count} in {queue}" for queue, count in counts.items() if count)
+    if waiting:
+        return warn("dead letters", waiting, "each says in its headers why, and of which receipt it was")
+    return ok("dead letters", "none wait")
+
+
+def _alarms(management: Management) -> Check:
+    found = management.get("health/checks/alarms")
+    if found.get("status") == "ok":
+        return ok("alarms", "none")
+    which = sorted({str(one.get("resource")) for one in found.get("alarms", ())})
+    return fail(
+        "alarms", f"the broker is short of {', '.join(which) or 'something'}", "free some: it takes nothing until then"
+    )
+
+
+def _disk(management: Management) -> Check:
+    for node in management.get("nodes"):
+        free, limit = node.get("disk_free"), node.get("disk_free_limit")
+        if not isinstance(free, int) or not isinstance(limit, int):
+            raise WeirError("the broker does not say how much disk is free")
+        found = f"{free / 1e9:.1f} GB free, and it stops taking messages at {limit / 1e9:.1f} GB"
+        if free < limit:
+            return fail("broker disk", found, "free some")
+        if free < 2 * limit:
+            return warn("broker disk", found, "free some before it stops")
+    return ok("broker disk", found)
