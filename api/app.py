@@ -17,7 +17,7 @@ from api.ingest.body import BodyLimit
 from api.ingest.devices import Devices
 from api.ingest.lane import Lane
 from api.ingest.readings import ReadingIngest
-from api.routes import analytics, devices, operations, readings, receipts, users
+from api.routes import analytics, dead_letters, devices, operations, readings, receipts, users
 from api.routes.readings import as_response
 from shared import metrics
 from shared.broker import topology
@@ -34,7 +34,15 @@ from shared.tasks import in_background
 
 log = structlog.get_logger()
 
-ROUTERS = (users.router, devices.router, readings.router, receipts.router, analytics.router, operations.router)
+ROUTERS = (
+    users.router,
+    devices.router,
+    readings.router,
+    receipts.router,
+    analytics.router,
+    dead_letters.router,
+    operations.router,
+)
 
 
 def create_app(settings: Settings | None = None) -> Lane:

@@ -60,13 +60,14 @@ def _window(
 
 def window(start: datetime | None, end: datetime | None) -> Window:
     """Make a window of moments in UTC. Raises InvalidRecord."""
-    found = Window(_in_utc(start, "start"), _in_utc(end, "end"))
+    found = Window(in_utc(start, "start"), in_utc(end, "end"))
     if found.start and found.end and found.start >= found.end:
         raise InvalidRecord("empty_window", "end", "must be later than start")
     return found
 
 
-def _in_utc(moment: datetime | None, field: str) -> datetime | None:
+def in_utc(moment: datetime | None, field: str) -> datetime | None:
+    """Take a moment without an offset for UTC. Raises InvalidRecord."""
     if moment is None:
         return None
     try:

@@ -604,6 +604,9 @@ def test_openapi_describes_every_path_of_the_contract(http):
         "/devices/{device_id}/analytics/": {"get", "post"},
         "/users/{user_id}/analytics/": {"get", "post"},
         "/tasks/{task_id}": {"get"},
+        "/ops/dead-letters": {"get"},
+        "/ops/dead-letters/{letter_id}": {"get", "patch", "delete"},
+        "/ops/dead-letters/replay": {"post"},
         "/healthz": {"get"},
         "/readyz": {"get"},
     }
