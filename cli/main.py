@@ -13,6 +13,7 @@ from rich.table import Table
 
 from cli import demo, readings
 from cli.bench import command as benchmark
+from cli.dead_letters import dead_letters_app
 from cli.stack import Stack
 from shared.config import load
 from shared.errors import WeirError
@@ -79,6 +80,7 @@ def migrate() -> None:
 # Commands of other modules.
 app.add_typer(readings.import_app, name="import")
 app.command()(readings.stats)
+app.add_typer(dead_letters_app, name="dead-letters")
 app.command()(benchmark.bench)
 
 
