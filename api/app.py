@@ -17,7 +17,7 @@ from api.ingest.body import BodyLimit
 from api.ingest.devices import Devices
 from api.ingest.lane import Lane
 from api.ingest.readings import ReadingIngest
-from api.routes import analytics, devices, ledger, operations, readings, receipts, users
+from api.routes import analytics, dead_letters, devices, ledger, operations, readings, receipts, users
 from api.routes.readings import as_response
 from shared import metrics
 from shared.broker import topology
@@ -42,6 +42,7 @@ ROUTERS = (
     readings.router,
     receipts.router,
     analytics.router,
+    dead_letters.router,
     operations.router,
     ledger.router,
 )

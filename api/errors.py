@@ -44,6 +44,10 @@ class RequestTimeout(WeirError):
     """The body began and did not come to its end in time."""
 
 
+class NotOpen(Conflict):
+    """The dead letter is settled, or on its way: it cannot be changed any more."""
+
+
 #: First match wins, so subclasses stand before their parents.
 _PROBLEMS: tuple[tuple[type[WeirError], int, str, str], ...] = (
     (TooLarge, 413, "too-large", "The body is too large"),
@@ -52,6 +56,7 @@ _PROBLEMS: tuple[tuple[type[WeirError], int, str, str], ...] = (
     (UnsupportedMediaType, 415, "unsupported-media-type", "The body's encoding is not supported"),
     (NotFound, 404, "not-found", "There is no such thing"),
     (Expired, 410, "expired", "It was kept as long as promised"),
+    (NotOpen, 409, "not-open", "It cannot be changed any more"),
     (Conflict, 400, "conflict", "It exists already"),
     (PublishRefused, 503, "busy", "Too much is waiting; come again"),
     (DatabaseUnavailable, 503, "database-unavailable", "The database is not available; come again"),

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from cli import demo, readings, tracing
 from cli.bench import command as benchmark
+from cli.dead_letters import dead_letters_app
 from cli.doctor import report
 from cli.doctor.checks import State, worst
 from cli.stack import Stack
@@ -103,6 +104,7 @@ def doctor(
 app.add_typer(readings.import_app, name="import")
 app.command()(readings.stats)
 app.command()(tracing.trace)
+app.add_typer(dead_letters_app, name="dead-letters")
 app.command()(benchmark.bench)
 
 

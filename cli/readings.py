@@ -71,7 +71,7 @@ def import_readings(
     began = time.monotonic()
     outcome = Outcome()
     with (
-        _failures(),
+        failures(),
         _rejects_to(rejects, file) as write,
         _progress(as_json) as progress,
         file.open("rb") as raw,
@@ -109,7 +109,7 @@ def stats(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Print the statistics of a device, each number as exact as it was computed."""
-    with _failures(), Client(url) as client:
+    with failures(), Client(url) as client:
         user_id = client.find_user(user)["id"] if user else None
         result = client.statistics(client.find_device(device, user_id)["id"], start, end)
     if as_json:
@@ -197,7 +197,7 @@ def _progress(quiet: bool) -> Progress:
 
 
 @contextmanager
-def _failures() -> Iterator[None]:
+def failures() -> Iterator[None]:
     try:
         yield
     except WeirError as error:

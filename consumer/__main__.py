@@ -9,6 +9,7 @@ import structlog
 import uvloop
 
 from consumer import partitions, receipts
+from consumer.archiver import Archiver
 from consumer.consumer import StreamConsumer
 from consumer.dead_letters import DeadLetters
 from consumer.deliveries import Reader
@@ -39,7 +40,9 @@ async def run(settings: Settings) -> None:
     inspection = Inspection(management, STREAMS)
     # Today's partition comes first: rows that arrive before it would have to be moved.
     await partitions.attempt(engine, STREAMS, settings.partitions_ahead)
-    async with in_background(keeping(), forgetting(), inspection.run()), asyncio.TaskGroup() as group:
+    archiving = [_archive(stream, settings) for stream in STREAMS]
+    background = in_background(keeping(), forgetting(), inspection.run(), *archiving)
+    async with background, asyncio.TaskGroup() as group:
         for stream in STREAMS:
             group.create_task(_consume(stream, settings, stop))
     engine.dispose()
@@ -73,6 +76,17 @@ async def _consume(stream: Stream, settings: Settings, stop: asyncio.Event) -> N
             log.warning("not drained in time; the broker will deliver the rest again", stream=stream.name)
     for writer in writers:
         writer.close()
+
+
+async def _archive(stream: Stream, settings: Settings) -> None:
+    """Archive the stream's dead letters until cancelled."""
+    archiver = Archiver(settings.database_url, stream, settings.write_deadline)
+    connection = BrokerConnection(settings.amqp_url, settings.heartbeat, archiver.on_channel)
+    try:
+        async with in_background(connection.run()):
+            await archiver.run()
+    finally:
+        archiver.close()
 
 
 def main() -> int:

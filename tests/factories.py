@@ -136,6 +136,15 @@ class Weir:
         wait_until(lambda: self.stored() >= count, seconds, f"{self.stored()} of {count} stored; see {self.folder}")
         assert self.stored() == count
 
+    def wait_until_archived(self, count: int, seconds: float = 30) -> None:
+        """Wait for exactly this many dead letters in their table."""
+
+        def archived() -> int:
+            return int(self.scalar("SELECT count(*) FROM dead_letters"))
+
+        wait_until(lambda: archived() >= count, seconds, f"{archived()} of {count} archived; see {self.folder}")
+        assert archived() == count
+
     @contextmanager
     def connection(self) -> Iterator[Any]:
         connection = psycopg2.connect(self.database_url.replace("+psycopg2", ""))

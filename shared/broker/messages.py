@@ -16,7 +16,7 @@ from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 from pamqp.commands import Basic
 
-from shared.streams.stream import COPY, Stream
+from shared.streams.stream import COPY, JSON, Stream
 
 _KEYED = struct.Struct(">16sII")
 
@@ -158,3 +158,13 @@ def foreign_receipt(stream: Stream, producer: str, message_id: str) -> UUID:
         return UUID(message_id)
     except ValueError:
         return uuid5(NAMESPACE_URL, f"weir:message:{stream.name}:{producer}:{message_id}")
+
+
+def replay_receipt(letter: UUID) -> UUID:
+    """Derive the receipt of a dead letter's replay: however often it is replayed, it is stored once."""
+    return uuid5(letter, "replay")
+
+
+def replay_properties(receipt: UUID, content_type: str) -> Basic.Properties:
+    """Make a replay's properties. It has no type: like another producer's, it is counted when the consumer reads it."""
+    return Basic.Properties(message_id=str(receipt), content_type=content_type or JSON, delivery_mode=PERSISTENT)

@@ -1,8 +1,9 @@
 """The stream of readings: one (x, y, z) of a device at a time."""
 
+import math
 import struct
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
@@ -121,6 +122,30 @@ def decode(body: bytes, media_type: str, now: int, bounds: TimeBounds, limit: in
     return Submission(frozenset(device_ids), partial(items, body, media_type, _device_reading.fields), encode)
 
 
+def unpack(rows: bytes) -> list[tuple[int, dict[str, Any]]]:
+    """Turn binary COPY tuples back into records, each after its device's key. What JSON cannot say becomes text.
+
+    Raises:
+        ValueError: they are cut or garbled, or from outside the years 1 to 9999.
+    """
+    found = np.frombuffer(rows, _TUPLES)
+    sizes = (("fields", 5), ("key_bytes", 4), *((f"{name}_bytes", 8) for name in ("time", "x", "y", "z")))
+    if not all((found[name] == size).all() for name, size in sizes):
+        raise ValueError("the rows are garbled")
+    try:
+        times = [PG_EPOCH + timedelta(microseconds=time) for time in found["time"].tolist()]
+    except OverflowError as error:
+        raise ValueError("a time is beyond the calendar") from error
+    axes = ([_sayable(value) for value in found[name].tolist()] for name in ("x", "y", "z"))
+    rest = zip(times, *axes, strict=True)
+    records = [{"timestamp": time, "x": x, "y": y, "z": z} for time, x, y, z in rest]
+    return list(zip(found["key"].tolist(), records, strict=True))
+
+
+def _sayable(value: float) -> float | str:
+    return value if math.isfinite(value) else {"nan": "NaN", "inf": "Infinity"}.get(str(value), "-Infinity")
+
+
 def _decode(
     body: bytes,
     media_type: str,
@@ -204,4 +229,6 @@ READINGS = Stream(
     record_bytes=_TUPLE.size,
     version=1,
     decode=decode,
+    unpack=unpack,
+    time_field="timestamp",
 )

@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from shared.streams.decoding import Rejected
@@ -59,6 +59,8 @@ class Encoded(NamedTuple):
 
 #: Takes a body, its media type, the time for records without one, the time bounds and the most records it may hold.
 Decode = Callable[[bytes, str, int, TimeBounds, int], "Submission"]
+#: The way back: binary COPY tuples in; each record's device key and its other fields, as JSON has them. Raises ValueError.
+Unpack = Callable[[bytes], list[tuple[int, dict[str, Any]]]]
 
 
 class Submission(NamedTuple):
@@ -82,6 +84,9 @@ class Stream:
     #: Schema version, carried by every message: a consumer refuses what it does not know.
     version: int
     decode: Decode
+    unpack: Unpack
+    #: The field that says when; a record without it counts as taken when it was accepted.
+    time_field: str
 
     @property
     def queue(self) -> str:

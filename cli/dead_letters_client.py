@@ -1,0 +1,65 @@
+"""What commands ask of the API about dead letters."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from cli.client import PATIENCE
+from cli.http import Answer, PatientHttp, checked
+from shared.config import load
+
+_PATH = "/ops/dead-letters"
+
+
+class DeadLettersClient:
+    """Speaks to one API, and tries again while it is away or says 503. Raises as `cli.client.Client` does.
+
+    All it asks for can be asked twice: an edit or a discard that was done already says that the letter is not open.
+    """
+
+    def __init__(
+        self, url: str | None = None, *, patience: timedelta = PATIENCE, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self._http = PatientHttp(url or f"http://127.0.0.1:{load().api_port}", patience, transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def letters(self, selection: Answer) -> Iterator[Answer]:
+        """Give every letter that fits, page by page."""
+        path, query = _PATH, selection
+        while path:
+            response = self._http.patiently(lambda path=path, query=query: self._page(path, query))  # type: ignore[misc]
+            yield from checked(response)
+            path, query = response.links.get("next", {}).get("url", ""), {}
+
+    def letter(self, letter_id: str) -> Answer:
+        return self._http.patiently(lambda: self._http.request("GET", f"{_PATH}/{letter_id}"))
+
+    def edit(self, letter_id: str, edit: Answer) -> Answer:
+        return self._http.patiently(lambda: self._http.request("PATCH", f"{_PATH}/{letter_id}", json=edit))
+
+    def discard(self, letter_id: str, why: str, by: str) -> None:
+        query = {"why": why, "by": by}
+
+        def ask() -> None:
+            response = self._http.send("DELETE", f"{_PATH}/{letter_id}", params=query)
+            if not response.is_success:
+                checked(response)
+
+        self._http.patiently(ask)
+
+    def replay(self, replay: Answer) -> Answer:
+        """Replay as much as one request does; its `cursor` is where the next one goes on."""
+        return self._http.patiently(lambda: self._http.request("POST", f"{_PATH}/replay", json=replay))
+
+    def _page(self, path: str, query: Answer) -> httpx.Response:
+        return self._http.send("GET", path, params=query) if query else self._http.send("GET", path)
