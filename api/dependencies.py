@@ -16,6 +16,7 @@ from shared.database import DatabaseThreads
 from shared.errors import InvalidRecord
 from shared.jobs import Jobs
 from shared.ledger import Acceptances
+from shared.threads import Threads
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Services:
     readings: ReadingIngest
     acceptances: Acceptances
     jobs: Jobs
+    nudges: Threads
 
 
 def _services(request: Request) -> Services:

@@ -11,7 +11,7 @@ import structlog
 from consumer.batch import Batch, Intake
 from consumer.dead_letters import DeadLetters
 from consumer.deliveries import Delivery, Part, Reader
-from consumer.writer import Writer
+from consumer.writer import KeyReused, Writer
 from shared.broker import topology
 from shared.broker.channel import Channel
 from shared.broker.connection import within
@@ -122,6 +122,11 @@ class StreamConsumer:
                 await self._write_or_halve(deliveries[middle:])
                 return
             await self._write_without_dead(deliveries[0], error)
+        except KeyReused as error:
+            for part in error.parts:
+                part.refuse_key()
+            await self._dead_letters.publish(error.parts)
+            await self._write_or_halve(deliveries)
         else:
             log.debug("written", stream=self._reader.stream.name, messages=len(deliveries), **counts)
 

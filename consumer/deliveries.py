@@ -5,12 +5,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import structlog
 
 from shared.broker.channel import Message
-from shared.broker.messages import KEYED, MINUTE, RECORDS, foreign_receipt, segments
+from shared.broker.messages import DIGESTS, KEYED, MINUTE, RECORDS, foreign_receipt, segments
 from shared.errors import InvalidRecord, TooLarge
 from shared.streams.decoding import EXPLANATIONS
 from shared.streams.readings import PG_EPOCH, microseconds
@@ -20,6 +20,9 @@ log = structlog.get_logger()
 
 #: Minutes since 1970 of the year 9999, the last that a timestamptz of ours needs to hold.
 _LAST_MINUTE = 253_402_300_800 // 60
+
+
+KEY_REUSED = "its Idempotency-Key was used for another body before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,15 @@ class Part:
     dead: list[DeadRecord] = field(default_factory=list)
     #: How many of the dead are published already, so that another attempt at the batch does not repeat them.
     announced: int = 0
+    #: Of a keyed submission, as it was sent.
+    digest: bytes | None = None
+
+    def refuse_key(self) -> None:
+        """Give up a submission whose key was used for another body: dead as a whole, under a receipt of its own."""
+        assert self.digest is not None
+        self.receipt, self.digest = uuid5(self.receipt, self.digest.hex()), None
+        self.dead, self.announced = [DeadRecord(None, "key_reused", KEY_REUSED, self.rows, COPY)], 0
+        self.rows = b""
 
     @property
     def dead_records(self) -> int:
@@ -127,17 +139,21 @@ class Reader:
         headers = properties.headers or {}
         if properties.message_type != self.stream.message_type:
             raise InvalidRecord("unknown_version", None, f"the message is not {self.stream.message_type}")
-        records, minute, keyed = headers.get(RECORDS), headers.get(MINUTE), headers.get(KEYED, b"")
+        records, minute = headers.get(RECORDS), headers.get(MINUTE)
+        keyed, digests = headers.get(KEYED, b""), headers.get(DIGESTS, b"")
         # bytes(5) would be five zeros, so types are looked at before anything is made of them.
-        if not (isinstance(records, int) and isinstance(minute, int) and isinstance(keyed, bytes | bytearray)):
+        if not (isinstance(records, int) and isinstance(minute, int)):
+            raise InvalidRecord("malformed", None, "a header is missing or of another type")
+        if not (isinstance(keyed, bytes | bytearray) and isinstance(digests, bytes | bytearray)):
             raise InvalidRecord("malformed", None, "a header is missing or of another type")
         if not 0 < minute < _LAST_MINUTE:
             raise InvalidRecord("malformed", None, "the minute of the message is not plausible")
         try:
-            found = segments(receipt, records, len(message.body), bytes(keyed), self.stream.record_bytes)
+            size, of_one = len(message.body), self.stream.record_bytes
+            found = segments(receipt, records, size, bytes(keyed), of_one, bytes(digests))
         except ValueError as error:
             raise InvalidRecord("malformed", None, "the headers do not fit the body") from error
-        parts = [Part(one.receipt, one.records, message.body[one.start : one.end]) for one in found]
+        parts = [Part(one.receipt, one.records, message.body[one.start : one.end], digest=one.digest) for one in found]
         return Delivery(tag, minute, parts)
 
     def _foreign(self, tag: int, receipt: UUID, message: Message) -> Delivery:

@@ -2,18 +2,22 @@
 
 import asyncio
 import time
+from datetime import timedelta
+from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+import structlog
 from fastapi import APIRouter, Query
-from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import Engine, select
 
 from api.dependencies import Services, ServicesOf, Window, WindowOf
 from api.schemas import Key, Task
 from shared import database
 from shared.database import Job, translated
-from shared.errors import InvalidRecord, NotFound
+from shared.errors import BrokerUnavailable, InvalidRecord, NotFound
+
+log = structlog.get_logger()
 
 router = APIRouter(tags=["analytics"])
 
@@ -24,6 +28,8 @@ _STATUS: dict[str, Literal["PENDING", "STARTED", "SUCCESS", "FAILURE"]] = {
     "done": "SUCCESS",
     "failed": "FAILURE",
 }
+#: Longest that asking for a job waits for the broker.
+NUDGE_DEADLINE = timedelta(seconds=2)
 #: Between two looks at a job that is waited for: short at first, for most answers come at once.
 _FIRST_LOOK, _LONGEST_LOOK = 0.02, 0.5
 
@@ -65,9 +71,19 @@ async def _ask(services: Services, kind: str, parameters: dict[str, Any], window
     await services.acceptances.flush()
     span = {"start": window.start and window.start.isoformat(), "end": window.end and window.end.isoformat()}
     job = await services.threads.run(services.jobs.submit, kind, {**parameters, **span})
-    # In another thread than the database's: a broker that is away must not keep those.
-    await run_in_threadpool(services.jobs.nudge, job.id)
+    await _nudge(services, job.id)
     return await _wait_for(services, job.id, wait) if wait else _task(job)
+
+
+async def _nudge(services: Services, job_id: UUID) -> None:
+    """Tell a worker, if that can be done in time.
+
+    Otherwise the job is no less accepted: its row is there, and it is sent again. A 503 would have it asked for twice.
+    """
+    try:
+        await services.nudges.call(partial(services.jobs.nudge, job_id), NUDGE_DEADLINE)
+    except BrokerUnavailable as error:
+        log.warning("a job waits to be sent again", job=str(job_id), reason=str(error))
 
 
 async def _wait_for(services: Services, job_id: UUID, seconds: float) -> Task:
