@@ -1,5 +1,6 @@
 """What the workers do: open, call, write down."""
 
+import json
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -64,7 +65,8 @@ def _answer(engine: Engine, job: Job, deadline: timedelta) -> dict[str, Any]:
     """Return `result`, or `error` when there can be none. Raises Unavailable."""
     began = time.monotonic()
     try:
-        return {"result": KINDS[job.kind](engine, job.parameters)}
+        result = KINDS[job.kind](engine, job.parameters)
+        json.dumps(result, allow_nan=False)  # what PostgreSQL would not keep is a failure of the job, not of keeping it
     except SoftTimeLimitExceeded:
         return {"error": TOO_LONG}
     except Unavailable:
@@ -77,3 +79,5 @@ def _answer(engine: Engine, job: Job, deadline: timedelta) -> dict[str, Any]:
     except Exception as error:
         log.exception("a job failed", job=str(job.id), kind=job.kind)
         return {"error": f"unexpected {type(error).__name__}"}
+    else:
+        return {"result": result}

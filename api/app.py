@@ -19,6 +19,7 @@ from api.ingest.keys import Keys
 from api.ingest.lane import Lane
 from api.ingest.readings import ReadingIngest
 from api.ingest.room import Room
+from api.problems import complete
 from api.routes import analytics, devices, operations, readings, receipts, users
 from api.routes.readings import as_response
 from shared import metrics
@@ -113,6 +114,8 @@ def create_app(settings: Settings | None = None) -> Lane:
     )
     app.add_middleware(BodyLimit, limit=settings.body_limit_bytes, room=room)
     app.state.services = services
+    describe = app.openapi
+    app.openapi = lambda: complete(describe())  # type: ignore[method-assign]
     for router in ROUTERS:
         app.include_router(router)
     app.add_exception_handler(WeirError, _on_weir_error)

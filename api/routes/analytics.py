@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query
 from sqlalchemy import Engine, select
 
 from api.dependencies import Services, ServicesOf, Window, WindowOf
+from api.problems import problems
 from api.schemas import Key, Task
 from shared import database
 from shared.database import Job, translated
@@ -36,8 +37,8 @@ _FIRST_LOOK, _LONGEST_LOOK = 0.02, 0.5
 Wait = Annotated[float, Query(ge=0, le=3600, description="Seconds to wait for the answer.")]
 
 
-@router.get("/devices/{device_id}/analytics/")
-@router.post("/devices/{device_id}/analytics/")
+@router.get("/devices/{device_id}/analytics/", responses=problems(404))
+@router.post("/devices/{device_id}/analytics/", responses=problems(404))
 async def device_statistics(device_id: UUID, services: ServicesOf, window: WindowOf, wait: Wait = 0) -> Task:
     """Ask for min, max, count, sum and median of each axis of a device."""
     if not await services.devices.key(device_id):
@@ -45,8 +46,8 @@ async def device_statistics(device_id: UUID, services: ServicesOf, window: Windo
     return await _ask(services, "device_statistics", {"device_id": str(device_id)}, window, wait)
 
 
-@router.get("/users/{user_id}/analytics/")
-@router.post("/users/{user_id}/analytics/")
+@router.get("/users/{user_id}/analytics/", responses=problems(404))
+@router.post("/users/{user_id}/analytics/", responses=problems(404))
 async def user_statistics(
     user_id: Key,
     services: ServicesOf,
@@ -59,7 +60,7 @@ async def user_statistics(
     return await _ask(services, "user_statistics", {"user_id": user_id, "group_by": group_by}, window, wait)
 
 
-@router.get("/tasks/{task_id}")
+@router.get("/tasks/{task_id}", responses=problems(404, 410))
 async def get_task(task_id: UUID, services: ServicesOf, wait: Wait = 0) -> Task:
     """Tell how a task stands, and its answer when there is one."""
     return await _wait_for(services, task_id, wait)
