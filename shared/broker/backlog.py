@@ -77,7 +77,8 @@ class Backlog:
         """Take in how many messages wait in the queue."""
         if self._ready is not None and now > self._looked_at:
             left = self._ready + self._published - ready
-            self._leaving = max(left, 0) / (now - self._looked_at)
+            of_late = max(left, 0) / (now - self._looked_at)
+            self._leaving = of_late if self._leaving is None else (self._leaving + of_late) / 2
         self._ready, self._published, self._looked_at = ready, 0, now
 
     async def run(self) -> None:

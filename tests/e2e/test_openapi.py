@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
 from api.app import create_app
 from shared.config import Settings
 
-EXAMPLES = 20
+EXAMPLES = 60
 
 document = openapi.from_dict(create_app(Settings()).behind.openapi())
 document.config.generation.deterministic = True

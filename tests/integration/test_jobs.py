@@ -333,7 +333,7 @@ def test_worker_gives_a_frozen_database_up_and_ends_its_job_when_it_is_back(
 ) -> None:
     url = own_postgres.server.url
     weir = Weir(url, url.rpartition("/")[2], amqp_url, management_url, tmp_path)
-    weir.environment |= {"WEIR_JOB_DEADLINE": "5", "WEIR_JOB_WAIT_LIMIT": "5"}
+    weir.environment |= {"WEIR_JOB_DEADLINE": "10", "WEIR_JOB_WAIT_LIMIT": "10"}
     try:
         weir.start("api", "worker")
         device = weir.device()
