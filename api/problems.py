@@ -1,10 +1,13 @@
 """Describes in the OpenAPI document which problems an operation may answer."""
 
+from http import HTTPStatus
 from typing import Any
 
 from api.schemas import Problem
 
-_PROBLEM = "application/problem+json"
+_OF_FASTAPI = ("HTTPValidationError", "ValidationError")
+#: What the body of a problem is said to be before we say it.
+_PROBLEMS = (None, "Problem", *_OF_FASTAPI)
 _MEANINGS = {
     400: "The body is no JSON, or the request cannot be read; or what is to be made exists already",
     404: "There is no such thing",
@@ -27,26 +30,31 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     """Add to every operation the problems that follow from what it takes, and name their media type."""
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            responses: dict[str, Any] = operation["responses"]
-            implied = () if path == "/healthz" else (503,)
-            if "requestBody" in operation:
-                implied = (400, 408, 413, 422, *implied)
-            elif "422" in responses:
-                implied = (422, *implied)
-            for status in implied:
-                if str(status) != "503" or str(status) not in responses or _is_problem(responses[str(status)]):
-                    responses[str(status)] = {"description": _MEANINGS[status], "content": {_PROBLEM: _schema()}}
+            responses: dict[str, dict[str, Any]] = operation["responses"]
+            for status in _implied(path, operation):
+                responses.setdefault(str(status), {})
             for status, response in responses.items():
-                if _is_problem(response):
-                    response["content"] = {_PROBLEM: _schema()}
-                if status == "503" and _is_problem(response):
-                    response["headers"] = _RETRY_AFTER
+                if int(status) >= HTTPStatus.BAD_REQUEST and _model(response) in _PROBLEMS:
+                    response.update(_description(int(status)))
+    for replaced in _OF_FASTAPI:
+        document["components"]["schemas"].pop(replaced, None)
     return document
 
 
-def _schema() -> dict[str, Any]:
-    return {"schema": {"$ref": "#/components/schemas/Problem"}}
+def _implied(path: str, operation: dict[str, Any]) -> tuple[int, ...]:
+    if path == "/healthz":
+        return ()
+    return (400, 408, 413, 422, 503) if "requestBody" in operation else (503,)
 
 
-def _is_problem(response: dict[str, Any]) -> bool:
-    return any(one == _schema() for one in response.get("content", {}).values())
+def _description(status: int) -> dict[str, Any]:
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    found = {"description": _MEANINGS[status], "content": content}
+    return found | {"headers": _RETRY_AFTER} if status == HTTPStatus.SERVICE_UNAVAILABLE else found
+
+
+def _model(response: dict[str, Any]) -> str | None:
+    """The name of what a response holds, or None when it is not described yet."""
+    for content in response.get("content", {}).values():
+        return str(content["schema"].get("$ref", "")).rpartition("/")[2]
+    return None
