@@ -31,8 +31,8 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     for path, operations in document["paths"].items():
         for operation in operations.values():
             responses: dict[str, dict[str, Any]] = operation["responses"]
-            for status in _implied(path, operation):
-                responses.setdefault(str(status), {})
+            for implied in _implied(path, operation):
+                responses.setdefault(str(implied), {})
             for status, response in responses.items():
                 if int(status) >= HTTPStatus.BAD_REQUEST and _model(response) in _PROBLEMS:
                     response.update(_description(int(status)))

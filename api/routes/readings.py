@@ -116,7 +116,7 @@ async def list_readings(
 
 @router.get("/stats/{device_id}/", responses=problems(404))
 async def list_device_readings(
-    device_id: str,
+    device_id: DeviceId,
     request: Request,
     response: Response,
     services: ServicesOf,

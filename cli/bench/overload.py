@@ -32,6 +32,7 @@ def keyed(bench: Bench) -> None:
     with bench.rig.running("api", "consumer"):
         url = lane_url(bench)
         wrk.run(url, 64, 1)
+        bench.rig.settle()
 
         def measure_one(name: str, *, with_key: bool) -> None:
             bench.rig.empty()
