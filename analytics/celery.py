@@ -1,8 +1,10 @@
 """Wires the workers and beat: `celery -A analytics.celery worker`, `celery -A analytics.celery beat`."""
 
 import functools
+import sys
 import time
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,14 +18,20 @@ from analytics import tasks
 from shared import jobs, logs
 from shared.config import load
 from shared.database import connect
-from shared.errors import BrokerUnavailable, Unavailable
+from shared.errors import BrokerUnavailable, Misconfigured, Unavailable
+from shared.watchdog import Watchdog
 
 log = structlog.get_logger()
 
 #: Seconds between looks at a database that is away, while the job is in hand.
 PAUSES = (0.5, 1, 2, 4, 8, 15)
+#: For sending jobs again and dropping old answers; the broker has its own deadlines within.
+UPKEEP_DEADLINE = timedelta(seconds=60)
 
-settings = load()
+try:
+    settings = load()
+except Misconfigured as error:
+    sys.exit(f"weir analytics: {error}")
 app = jobs.celery_app(settings.amqp_url, settings.job_deadline)
 app.conf.beat_schedule = {
     "resend jobs": {"task": "weir.resend_jobs", "schedule": 15.0, "options": {"expires": 15}},
@@ -35,6 +43,11 @@ app.conf.beat_schedule = {
 def engine() -> Engine:
     """Make this process's engine when it first needs one: a connection must not cross a fork."""
     return connect(settings.database_url, pool_size=2, statement_deadline=settings.job_deadline)
+
+
+@functools.cache
+def watchdog() -> Watchdog:
+    return Watchdog(engine())
 
 
 def _jobs() -> jobs.Jobs:
@@ -53,7 +66,7 @@ def run_job(task: "Task[..., Any]", job_id: str, follows: str | None = None) -> 
     nudge = jobs.Nudge(UUID(follows or task.request.id), redelivered, goes_on=bool(follows) and not redelivered)
     for pause in PAUSES:
         try:
-            tasks.run(_jobs(), engine(), UUID(job_id), nudge, settings.job_deadline)
+            tasks.run(_jobs(), engine(), watchdog(), UUID(job_id), nudge, settings.job_deadline)
         except Unavailable as error:
             log.warning("a job waits for the database", job=job_id, reason=str(error), seconds=pause)
             time.sleep(pause)
@@ -68,11 +81,13 @@ def run_job(task: "Task[..., Any]", job_id: str, follows: str | None = None) -> 
 
 @app.task(name="weir.resend_jobs")  # type: ignore[untyped-decorator]
 def resend_jobs() -> None:
-    count = _jobs().resend(settings.job_resend_after, settings.job_deadline)
+    with watchdog().within(UPKEEP_DEADLINE):
+        count = _jobs().resend(settings.job_resend_after, settings.job_deadline)
     if count:
         log.info("jobs sent again", count=count)
 
 
 @app.task(name="weir.expire_jobs")  # type: ignore[untyped-decorator]
 def expire_jobs() -> None:
-    _jobs().expire(settings.job_retention)
+    with watchdog().within(UPKEEP_DEADLINE):
+        _jobs().expire(settings.job_retention)

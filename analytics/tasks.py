@@ -1,5 +1,6 @@
 """What the workers do: open, call, write down."""
 
+import json
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -11,8 +12,10 @@ from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import Engine
 
 from analytics import statistics
+from shared.database import LOOKUP_DEADLINE, Job
 from shared.errors import Unavailable, WeirError
 from shared.jobs import Jobs, Nudge
+from shared.watchdog import Watchdog
 
 log = structlog.get_logger()
 
@@ -42,29 +45,39 @@ KINDS: dict[str, Callable[[Engine, Parameters], dict[str, Any]]] = {
 }
 
 
-def run(jobs: Jobs, engine: Engine, job_id: UUID, nudge: Nudge, deadline: timedelta) -> None:
+def run(jobs: Jobs, engine: Engine, watchdog: Watchdog, job_id: UUID, nudge: Nudge, deadline: timedelta) -> None:
     """Run one job and keep its answer or its error.
 
     Raises:
         Unavailable: the database is away; the job is to be gone on with.
     """
-    job = jobs.take(job_id, nudge, deadline)
+    with watchdog.within(LOOKUP_DEADLINE):
+        job = jobs.take(job_id, nudge, deadline)
     if job is None:
         return
+    with watchdog.within(deadline):
+        answer = _answer(engine, job, deadline)
+    with watchdog.within(LOOKUP_DEADLINE):
+        jobs.finish(job, **answer)
+
+
+def _answer(engine: Engine, job: Job, deadline: timedelta) -> dict[str, Any]:
+    """Return `result`, or `error` when there can be none. Raises Unavailable."""
     began = time.monotonic()
     try:
         result = KINDS[job.kind](engine, job.parameters)
+        json.dumps(result, allow_nan=False)  # what PostgreSQL would not keep is a failure of the job, not of keeping it
     except SoftTimeLimitExceeded:
-        jobs.finish(job, error=TOO_LONG)
+        return {"error": TOO_LONG}
     except Unavailable:
         # A statement that was cancelled for its length looks the same, and would be as long the next time.
         if time.monotonic() - began < deadline.total_seconds():
             raise
-        jobs.finish(job, error=TOO_LONG)
+        return {"error": TOO_LONG}
     except WeirError as error:
-        jobs.finish(job, error=str(error))
+        return {"error": str(error)}
     except Exception as error:
-        log.exception("a job failed", job=str(job_id), kind=job.kind)
-        jobs.finish(job, error=f"unexpected {type(error).__name__}")
+        log.exception("a job failed", job=str(job.id), kind=job.kind)
+        return {"error": f"unexpected {type(error).__name__}"}
     else:
-        jobs.finish(job, result=result)
+        return {"result": result}

@@ -7,6 +7,7 @@ import sys
 import uvicorn
 
 from api.app import create_app
+from api.connections import bounded_protocol
 from shared import logs
 from shared.config import load
 from shared.errors import Misconfigured
@@ -36,7 +37,7 @@ def main() -> int:
         host=settings.api_host,
         port=settings.api_port,
         loop="uvloop",
-        http="httptools",
+        http=bounded_protocol(settings.connection_limit, settings.head_deadline),
         access_log=False,
         log_config=None,
         server_header=False,

@@ -15,8 +15,11 @@ from api.dependencies import Services
 from api.errors import INTERNAL, RequestTimeout, problem, problem_of
 from api.ingest.body import BodyLimit
 from api.ingest.devices import Devices
+from api.ingest.keys import Keys
 from api.ingest.lane import Lane
 from api.ingest.readings import ReadingIngest
+from api.ingest.room import Room
+from api.problems import complete
 from api.routes import analytics, dead_letters, devices, ledger, operations, readings, receipts, users
 from api.routes.readings import as_response
 from shared import metrics
@@ -28,13 +31,17 @@ from shared.broker.messages import Group
 from shared.broker.publisher import Publisher
 from shared.config import Settings, load
 from shared.database import DatabaseThreads, connect
-from shared.errors import TooLarge, Unavailable, WeirError
+from shared.errors import BrokerUnavailable, PublishRefused, TooLarge, Unavailable, WeirError
 from shared.jobs import Jobs, celery_app
 from shared.ledger import Acceptances
 from shared.streams import READINGS, STREAMS
 from shared.tasks import in_background
+from shared.threads import Threads
 
 log = structlog.get_logger()
+
+#: Jobs that workers are told of at one time.
+NUDGES = 4
 
 ROUTERS = (
     users.router,
@@ -80,9 +87,12 @@ def create_app(settings: Settings | None = None) -> Lane:
     known = Devices(
         engine, threads, settings.device_memory, settings.unknown_device_memory, settings.device_memory_limit
     )
+    room = Room(settings.bodies_limit_bytes)
     ingest = ReadingIngest(
         known,
+        Keys(engine, threads, settings.key_memory_limit),
         publisher,
+        room,
         body_limit_bytes=settings.body_limit_bytes,
         submission_limit=settings.submission_limit,
         earliest=settings.earliest_timestamp,
@@ -91,11 +101,17 @@ def create_app(settings: Settings | None = None) -> Lane:
     jobs = Jobs(engine, celery_app(settings.amqp_url, settings.job_deadline))
     management = Management(settings.management_url, settings.amqp_url) if settings.management_url else None
     inspection = Inspection(management, STREAMS)
-    services = Services(settings, engine, threads, broker, known, ingest, acceptances, jobs, management, inspection)
+    # Not the database's: a broker that is away must not keep those.
+    nudges = Threads(NUDGES, "broker", BrokerUnavailable)
+    services = Services(
+        settings, engine, threads, broker, known, ingest, acceptances, jobs, nudges, management, inspection
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with in_background(broker.run(), publisher.run(), acceptances.run(), inspection.run()):
+        async with in_background(
+            broker.run(), publisher.run(), publisher.backlog.run(), acceptances.run(), inspection.run()
+        ):
             yield
             # uvicorn has answered every request by now; what is left is what they were promised.
             await publisher.drain()
@@ -104,6 +120,7 @@ def create_app(settings: Settings | None = None) -> Lane:
             except Unavailable as error:
                 log.warning("the ledger lacks the last acceptances", reason=str(error))
         threads.close()
+        nudges.close()
         engine.dispose()
 
     app = FastAPI(
@@ -112,8 +129,10 @@ def create_app(settings: Settings | None = None) -> Lane:
         version="0.1.0",
         lifespan=lifespan,
     )
-    app.add_middleware(BodyLimit, limit=settings.body_limit_bytes)
+    app.add_middleware(BodyLimit, limit=settings.body_limit_bytes, room=room)
     app.state.services = services
+    describe = app.openapi
+    app.openapi = lambda: complete(describe())  # type: ignore[method-assign]
     for router in ROUTERS:
         app.include_router(router)
     app.add_exception_handler(WeirError, _on_weir_error)
@@ -148,6 +167,8 @@ async def _on_http_error(_: Request, error: Exception) -> Response:
         return as_response(problem_of(TooLarge(error.detail)))
     if error.status_code == HTTPStatus.REQUEST_TIMEOUT:
         return as_response(problem_of(RequestTimeout(error.detail)))
+    if error.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+        return as_response(problem_of(PublishRefused(error.detail)))
     titles = {404: "There is no such page", 405: "This page does not take this method"}
     answer = problem(error.status_code, "http", titles.get(error.status_code, "The request cannot be answered"))
     response = as_response(answer)

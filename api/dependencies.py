@@ -18,6 +18,7 @@ from shared.database import DatabaseThreads
 from shared.errors import InvalidRecord
 from shared.jobs import Jobs
 from shared.ledger import Acceptances
+from shared.threads import Threads
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Services:
     readings: ReadingIngest
     acceptances: Acceptances
     jobs: Jobs
+    nudges: Threads
     management: Management | None
     inspection: Inspection
 

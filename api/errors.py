@@ -1,6 +1,8 @@
 """Every error the API answers: problem+json (RFC 9457), a stable type, the field, and never the input."""
 
 import json
+import math
+import random
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -20,8 +22,10 @@ from shared.errors import (
 PROBLEM = b"application/problem+json"
 JSON = b"application/json"
 
-#: Seconds after which a refused sender may come again.
-RETRY_AFTER_SECONDS = 2
+#: Bounds of Retry-After, in seconds.
+SOONEST, LATEST = 1, 60
+#: Where nothing tells how long it will take: about the time of a reconnect.
+USUAL_WAIT = 4
 
 
 class Answer(NamedTuple):
@@ -40,6 +44,10 @@ class UnsupportedMediaType(WeirError):
     """The body comes in an encoding this service does not know."""
 
 
+class KeyReused(WeirError):
+    """Its Idempotency-Key was used for another body: one of them must be a mistake."""
+
+
 class RequestTimeout(WeirError):
     """The body began and did not come to its end in time."""
 
@@ -54,6 +62,7 @@ _PROBLEMS: tuple[tuple[type[WeirError], int, str, str], ...] = (
     (BadRequest, 400, "bad-request", "The request cannot be read"),
     (RequestTimeout, 408, "request-timeout", "The body did not come in time"),
     (UnsupportedMediaType, 415, "unsupported-media-type", "The body's encoding is not supported"),
+    (KeyReused, 422, "key-reused", "The Idempotency-Key was used before"),
     (NotFound, 404, "not-found", "There is no such thing"),
     (Expired, 410, "expired", "It was kept as long as promised"),
     (NotOpen, 409, "not-open", "It cannot be changed any more"),
@@ -65,10 +74,21 @@ _PROBLEMS: tuple[tuple[type[WeirError], int, str, str], ...] = (
 )
 
 
+def retry_after(seconds: float | None = None) -> int:
+    """Say when a refused sender should come again: so long at most, bounded, and not all senders at once."""
+    wait = min(max(USUAL_WAIT if seconds is None else seconds, SOONEST), LATEST)
+    return math.ceil(wait * random.uniform(0.5, 1.0))
+
+
 def problem(
-    status: int, name: str, title: str, detail: str | None = None, errors: Sequence[dict[str, Any]] = ()
+    status: int,
+    name: str,
+    title: str,
+    detail: str | None = None,
+    errors: Sequence[dict[str, Any]] = (),
+    seconds: float | None = None,
 ) -> Answer:
-    """Build a problem. `errors` lists {field, code, message} for each fault in the input."""
+    """Build a problem. `errors` lists {field, code, message} for each fault in the input; `seconds` is for a 503."""
     content: dict[str, Any] = {"type": f"urn:weir:problem:{name}", "title": title, "status": status}
     if detail:
         content["detail"] = detail
@@ -77,7 +97,7 @@ def problem(
     body = json.dumps(content).encode()
     headers = [(b"content-type", PROBLEM), (b"content-length", str(len(body)).encode())]
     if status == 503:  # noqa: PLR2004
-        headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
+        headers.append((b"retry-after", str(retry_after(seconds)).encode()))
     if status == 408:  # noqa: PLR2004
         headers.append((b"connection", b"close"))  # what is left of the body would be read for the next request
     return Answer(status, headers, body)
@@ -96,7 +116,9 @@ def problem_of(error: WeirError) -> Answer:
     for kind, status, name, title in _PROBLEMS:
         if isinstance(error, kind):
             # Why the inside is out of order is for its operator, in the log.
-            return problem(status, name, title, None if isinstance(error, Misconfigured) else str(error))
+            detail = None if isinstance(error, Misconfigured) else str(error)
+            seconds = error.seconds if isinstance(error, PublishRefused) else None
+            return problem(status, name, title, detail, seconds=seconds)
     return INTERNAL
 
 

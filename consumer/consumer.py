@@ -14,7 +14,7 @@ from consumer.dead_letters import DeadLetters
 from consumer.deliveries import Delivery, Part, Reader, Suspect
 from consumer.guard import Guard
 from consumer.intake import Intake
-from consumer.writer import Writer
+from consumer.writer import KeyReused, Writer
 from shared.broker import topology
 from shared.broker.channel import Channel, Message
 from shared.broker.connection import within
@@ -162,18 +162,30 @@ class StreamConsumer:
         if work.sift:
             await self._write_without_dead(writer, deliveries[0])
         else:
-            await writer.write(deliveries)
+            await self._write_all(writer, deliveries)
         return sum(one.is_dead for one in deliveries)
+
+    async def _write_all(self, writer: Writer, deliveries: Sequence[Delivery]) -> None:
+        """Write; what brings another body under a key that is taken is dead-lettered first."""
+        while True:
+            try:
+                await writer.write(deliveries)
+            except KeyReused as error:
+                for part in error.parts:
+                    part.refuse_key()
+                await self._dead_letters.publish(error.parts)
+            else:
+                return
 
     async def _write_without_dead(self, writer: Writer, delivery: Delivery) -> None:
         await self._dead_letters.publish(await writer.find_dead(delivery))
         try:
-            await writer.write([delivery])
+            await self._write_all(writer, [delivery])
         except InvalidRecord as fault:
             # No record of it is to blame, so it is the message as a whole.
             await self._dead_letters.publish(delivery.condemn(fault))
             try:
-                await writer.write([delivery])
+                await self._write_all(writer, [delivery])
             except InvalidRecord as error:
                 raise Misconfigured(f"not even the receipt of a message can be written: {error}") from error
 

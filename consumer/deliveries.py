@@ -7,12 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Self
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import structlog
 
 from shared.broker.channel import Message
-from shared.broker.messages import KEYED, MINUTE, REACHED, RECORDS, SERIES, foreign_receipt, segments
+from shared.broker.messages import DIGESTS, KEYED, MINUTE, REACHED, RECORDS, SERIES, foreign_receipt, segments
 from shared.errors import InvalidRecord, TooLarge
 from shared.streams.decoding import EXPLANATIONS
 from shared.streams.readings import PG_EPOCH, microseconds
@@ -31,6 +31,9 @@ SUSPECT_AFTER, ATTEMPTS = 2, 3
 
 #: More records than a series of one minute can reach, with room in PostgreSQL's bigint.
 _MOST_REACHED = 1 << 48
+
+
+KEY_REUSED = "its Idempotency-Key was used for another body before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,15 @@ class Part:
     dead: list[DeadRecord] = field(default_factory=list)
     #: How many of the dead are published already, so that another attempt at the batch does not repeat them.
     announced: int = 0
+    #: Of a keyed submission, as it was sent.
+    digest: bytes | None = None
+
+    def refuse_key(self) -> None:
+        """Give up a submission whose key was used for another body: dead as a whole, under a receipt of its own."""
+        assert self.digest is not None
+        self.receipt, self.digest = uuid5(self.receipt, self.digest.hex()), None
+        self.dead, self.announced = [DeadRecord(None, "key_reused", KEY_REUSED, self.rows, COPY)], 0
+        self.rows = b""
 
     @property
     def dead_records(self) -> int:
@@ -215,14 +227,17 @@ class Reader:
         headers = properties.headers or {}
         if properties.message_type != self.stream.message_type:
             raise InvalidRecord("unknown_version", None, f"the message is not {self.stream.message_type}")
-        told, keyed = Told.of(message), headers.get(KEYED, b"")
-        if not isinstance(keyed, bytes | bytearray):  # bytes(5) would be five zeros
+        told = Told.of(message)
+        keyed, digests = headers.get(KEYED, b""), headers.get(DIGESTS, b"")
+        # bytes(5) would be five zeros, so types are looked at before anything is made of them.
+        if not (isinstance(keyed, bytes | bytearray) and isinstance(digests, bytes | bytearray)):
             raise InvalidRecord("malformed", None, "a header is of another type")
         try:
-            found = segments(receipt, told.records, len(message.body), bytes(keyed), self.stream.record_bytes)
+            size, of_one = len(message.body), self.stream.record_bytes
+            found = segments(receipt, told.records, size, bytes(keyed), of_one, bytes(digests))
         except ValueError as error:
             raise InvalidRecord("malformed", None, "the headers do not fit the body") from error
-        parts = [Part(one.receipt, one.records, message.body[one.start : one.end]) for one in found]
+        parts = [Part(one.receipt, one.records, message.body[one.start : one.end], digest=one.digest) for one in found]
         return Delivery(message.tag, len(message.body), told.minute, parts, told.series, told.reached)
 
     def _foreign(self, receipt: UUID, message: Message) -> Delivery:

@@ -28,8 +28,9 @@ _PIECE_BYTES = 1 << 20
 
 #: A receipt that is there already belongs to a redelivery, or to a submission sent twice under one key.
 _RECEIPTS = """
-    INSERT INTO receipts (id, stream, stored, dead)
-    SELECT id, %s, stored, dead::json FROM unnest(%s::uuid[], %s::int[], %s::text[]) AS r (id, stored, dead)
+    INSERT INTO receipts (id, stream, stored, dead, digest)
+    SELECT id, %s, stored, dead::json, digest
+    FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::bytea[]) AS r (id, stored, dead, digest)
     ON CONFLICT DO NOTHING RETURNING id
 """
 
@@ -39,8 +40,17 @@ _SUSPECT = """
     ON CONFLICT (receipt) DO UPDATE SET attempts = suspects.attempts + 1 RETURNING attempts
 """
 _ACQUIT = "DELETE FROM suspects WHERE receipt = ANY(%s::uuid[])"
+_DIGESTS = "SELECT id::text, digest FROM receipts WHERE id = ANY(%s::uuid[]) AND digest IS NOT NULL"
 _SEEN = "SELECT id::text FROM receipts WHERE id = ANY(%s::uuid[])"
 _KEYS = "SELECT id::text, key FROM devices WHERE id = ANY(%s::uuid[])"
+
+
+class KeyReused(WeirError):
+    """Keyed submissions came whose keys are taken by other bodies; nothing of the batch is written."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        super().__init__("a key was used for another body before")
+        self.parts = parts
 
 
 class Writer:
@@ -57,6 +67,7 @@ class Writer:
 
         Raises:
             InvalidRecord: a record does not fit.
+            KeyReused: these parts are to be given up first.
             Unavailable, Misconfigured: nothing to do with the records.
         """
         return await self._session.run(lambda connection: self._write(connection, batch))
@@ -116,7 +127,8 @@ class Writer:
     def _write(self, connection: Connection, batch: Sequence[Delivery]) -> Counter[str]:
         totals: Counter[str] = Counter()
         with connection.cursor() as cursor:
-            new, minutes = self._new_parts(cursor, batch)
+            new, repeated, minutes = self._new_parts(cursor, batch)
+            _refuse_other_bodies(cursor, repeated)
             rows = [part.rows for part in new if part.rows]
             if rows:
                 self._copy_in(cursor, rows)
@@ -129,15 +141,21 @@ class Writer:
                 cursor.execute(ADD, {**place, **accepted, **settled})
         return totals
 
-    def _new_parts(self, cursor: Any, batch: Sequence[Delivery]) -> tuple[list[Part], dict[Place, Counter[str]]]:
-        """Insert the receipts; return the parts whose receipt is new, and what to count where in the ledger."""
+    def _new_parts(
+        self, cursor: Any, batch: Sequence[Delivery]
+    ) -> tuple[list[Part], list[Part], dict[Place, Counter[str]]]:
+        """Insert the receipts; return the parts whose receipt is new, those sent again, and what to count where in
+        the ledger.
+        """
         parts = [part for delivery in batch for part in delivery.parts]
         ids = [str(part.receipt) for part in parts]
         stored = [part.records - part.dead_records for part in parts]
         dead = [json.dumps([_summary(one) for one in part.dead]) if part.dead else None for part in parts]
-        cursor.execute(_RECEIPTS, (self._stream.name, ids, stored, dead))
+        digests = [part.digest for part in parts]
+        cursor.execute(_RECEIPTS, (self._stream.name, ids, stored, dead, digests))
         unseen = {row[0] for row in cursor.fetchall()}
         new: list[Part] = []
+        repeated: list[Part] = []
         minutes: dict[Place, Counter[str]] = {}
         for delivery in batch:
             if str(delivery.parts[0].receipt) not in unseen:
@@ -149,12 +167,13 @@ class Writer:
             for part in delivery.parts:
                 if str(part.receipt) not in unseen:
                     counts["duplicate"] += part.records
+                    repeated.append(part)
                     continue
                 unseen.discard(str(part.receipt))
                 counts["dead"] += part.dead_records
                 counts["stored"] += part.records - part.dead_records
                 new.append(part)
-        return new, minutes
+        return new, repeated, minutes
 
     def _copy_in(self, cursor: Any, rows: Sequence[bytes]) -> None:
         cursor.copy_expert(self._copy, io.BytesIO(b"".join([COPY_HEADER, *rows, COPY_TRAILER])), _PIECE_BYTES)
@@ -162,7 +181,7 @@ class Writer:
     def _find_dead(self, connection: Connection, delivery: Delivery) -> list[tuple[Part, bytes, list[DeadRecord]]]:
         """Return each part with dead records, the rows it keeps, and the dead."""
         with connection.cursor() as cursor:
-            new, _ = self._new_parts(cursor, [delivery])
+            new, _, _ = self._new_parts(cursor, [delivery])
             found = []
             for part in new:
                 try:
@@ -207,6 +226,18 @@ def _one(connection: Connection, query: str, *parameters: object) -> tuple[Any, 
         cursor.execute(query, parameters)
         row: tuple[Any, ...] = cursor.fetchone()
     return row
+
+
+def _refuse_other_bodies(cursor: Any, repeated: Sequence[Part]) -> None:
+    """Look whether what was sent again is what was sent first. Raises KeyReused."""
+    keyed = [part for part in repeated if part.digest is not None]
+    if not keyed:
+        return
+    cursor.execute(_DIGESTS, ([str(part.receipt) for part in keyed],))
+    first = {receipt: bytes(digest) for receipt, digest in cursor.fetchall()}
+    others = [part for part in keyed if first.get(str(part.receipt), part.digest) != part.digest]
+    if others:
+        raise KeyReused(others)
 
 
 def _select(connection: Connection, query: str, ids: list[str]) -> list[tuple[Any, ...]]:

@@ -1,5 +1,6 @@
 -- One reading per request. With a rate after `--`, requests leave at that many per second and thread, whatever the
--- answers take (as long as there are connections to spare); without one, as fast as they are answered.
+-- answers take (as long as there are connections to spare); with 0 or without one, as fast as they are answered. With
+-- `keyed` after it each has an Idempotency-Key of its own.
 -- Prints its result as one line of JSON.
 
 wrk.method = "POST"
@@ -17,8 +18,16 @@ local function now()
 end
 
 function init(args)
+   if args[2] == "keyed" then
+      local run, number = string.format("%.3f", now()), 0
+      function request()
+         number = number + 1
+         wrk.headers["Idempotency-Key"] = run .. "." .. number
+         return wrk.format()
+      end
+   end
    local rate = tonumber(args[1])
-   if not rate then return end
+   if not rate or rate == 0 then return end
    local slot = now()
    -- wrk asks for a connection's pause in milliseconds: up to the next slot that no other connection has taken.
    function delay()

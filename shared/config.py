@@ -3,9 +3,9 @@
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import Misconfigured
@@ -31,13 +31,32 @@ def _seconds(value: object) -> object:
     """A bare number is seconds; pydantic itself takes only the long forms from a variable."""
     try:
         return timedelta(seconds=float(value)) if isinstance(value, str) else value
-    except ValueError:
+    except (ValueError, OverflowError):
         return value
+
+
+def _some_time(span: timedelta) -> timedelta:
+    if span <= timedelta(0):
+        raise ValueError("must be longer than 0 seconds")
+    return span
 
 
 Bytes = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
-Span = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0))]
+Span = Annotated[timedelta, BeforeValidator(_seconds), AfterValidator(_some_time)]
+
+
+#: Of two settings, why the first must not be greater than the second.
+_NOT_GREATER = (
+    ("message_limit", "waiting_limit", "a message of the most records could never wait"),
+    ("submission_limit", "waiting_limit", "a submission of the most records could never wait"),
+    ("body_limit_bytes", "bodies_limit_bytes", "a body of the most bytes would find no room"),
+    ("batch_wait", "write_deadline", "no batch would be due in time"),
+    ("unknown_device_memory", "device_memory", "a device that was just made would stay unknown"),
+    ("job_wait_limit", "job_deadline", "nobody need wait longer than a job may take"),
+    ("job_deadline", "job_retention", "an answer would be dropped while it may still come"),
+    ("job_resend_after", "job_retention", "a job would be dropped before it is sent again"),
+)
 
 
 class Settings(BaseSettings):
@@ -62,6 +81,12 @@ class Settings(BaseSettings):
     timestamp_ahead: Span = timedelta(days=1)
     #: Largest body of a request, as sent and once unpacked; over it the answer is 413.
     body_limit_bytes: Bytes = 4 * 1024 * 1024
+    #: Bytes of all bodies together that come in pieces or wait to be decoded; over it the answer is 503.
+    bodies_limit_bytes: Bytes = 256 * 1024 * 1024
+    #: Connections the API keeps open; on one more the answer is 503. A tenth more are taken so that they can be told.
+    connection_limit: Count = 8_000
+    #: Time for the head of a request, also of the first on a connection; then the connection is closed.
+    head_deadline: Span = timedelta(seconds=10)
     #: Most records one submission may bring.
     submission_limit: Count = 10_000
 
@@ -79,6 +104,9 @@ class Settings(BaseSettings):
     unknown_device_memory: Span = timedelta(seconds=5)
     #: Most devices remembered, known and unknown together.
     device_memory_limit: Count = 200_000
+
+    #: Most Idempotency-Keys whose bodies are remembered; of older ones the table of receipts tells, once they are stored.
+    key_memory_limit: Count = 50_000
 
     #: A batch is full with this many records, due when its first has waited this long.
     batch_limit: Count = 20_000
@@ -120,6 +148,24 @@ class Settings(BaseSettings):
     #: One JSON object per line for machines; otherwise lines for people.
     log_json: bool = False
 
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        for smaller, greater, why in _NOT_GREATER:
+            if getattr(self, smaller) > getattr(self, greater):
+                raise ValueError(f"{_variable(smaller)} is greater than {_variable(greater)}: {why}")
+        if self.timestamp_ahead > timedelta(days=self.partitions_ahead):
+            raise ValueError(
+                f"{_variable('timestamp_ahead')} reaches further than {_variable('partitions_ahead')}: "
+                "such readings would have no partition of their own"
+            )
+        if self.earliest_timestamp.tzinfo is None:
+            raise ValueError(f"{_variable('earliest_timestamp')} needs an offset, such as Z")
+        return self
+
+
+def _variable(name: str) -> str:
+    return PREFIX + name.upper()
+
 
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings, or say in one line which variable makes no sense.
@@ -127,7 +173,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
     Raises:
         Misconfigured: a WEIR_ variable is unknown or its value is not valid.
     """
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known = {_variable(name) for name in Settings.model_fields}
     unknown = sorted(name for name in environment if name.startswith(PREFIX) and name.upper() not in known)
     if unknown:
         raise Misconfigured(f"unknown setting {unknown[0]}; docs/configuration.md lists them all")
@@ -135,5 +181,5 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        name = PREFIX + str(first["loc"][0]).upper()
-        raise Misconfigured(f"{name}: {first['msg']}") from error
+        fault = first["msg"].removeprefix("Value error, ")  # pydantic's, before a text of ours
+        raise Misconfigured(f"{_variable(str(first['loc'][0]))}: {fault}" if first["loc"] else fault) from error

@@ -1,12 +1,10 @@
 """The database: how to connect, the tables, and what its errors mean."""
 
 import asyncio
-import queue
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -17,6 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from shared.errors import DatabaseUnavailable, InvalidRecord, Misconfigured, WeirError
+from shared.threads import Threads
 
 #: Ends waiting for a server that has gone without saying so. A frozen one still answers TCP: only a deadline of
 #: our own helps there.
@@ -30,8 +29,6 @@ KEEPALIVE: dict[str, int] = {
 
 #: Longest that a request waits for a database that should answer in milliseconds.
 LOOKUP_DEADLINE = timedelta(seconds=5)
-#: Calls that may wait for a thread; those given up on count until a thread comes to them.
-WAITING_LIMIT = 1_000
 
 T = TypeVar("T")
 
@@ -120,61 +117,15 @@ async def within(deadline: timedelta) -> AsyncIterator[None]:
         raise DatabaseUnavailable("the database did not answer in time") from error
 
 
-class DatabaseThreads:
-    """Runs calls of the database beside the event loop, each under a deadline on our side.
-
-    A server that is frozen answers nothing and a thread that waits for it cannot be stopped. It is left to itself, and
-    is of use again when the server is. There are as many threads as connections, so they are all that can hang. They
-    are daemons: a process that is told to end does not wait for them.
-    """
+class DatabaseThreads(Threads):
+    """Runs calls of the database: there are as many threads as connections."""
 
     def __init__(self, size: int) -> None:
-        self._size = size
-        self._calls: queue.Queue[Callable[[], None] | None] = queue.Queue(WAITING_LIMIT)
-        self._threads: list[threading.Thread] = []
+        super().__init__(size, "database", DatabaseUnavailable)
 
     async def run(self, work: Callable[..., T], *args: object, deadline: timedelta = LOOKUP_DEADLINE) -> T:
-        """Call `work` in a thread and return what it does.
-
-        Raises:
-            DatabaseUnavailable: it did not end in time, and may still happen; or too many calls wait already.
-        """
-        self._start()
-        future: Future[T] = Future()
-
-        def call() -> None:
-            if not future.set_running_or_notify_cancel():
-                return  # nobody waits for it any more
-            try:
-                future.set_result(work(*args))
-            except BaseException as error:  # noqa: BLE001 - it is for whoever waits
-                future.set_exception(error)
-
-        try:
-            self._calls.put_nowait(call)
-        except queue.Full as error:
-            raise DatabaseUnavailable("too many requests wait for the database already") from error
-        async with within(deadline):
-            return await asyncio.wrap_future(future)
-
-    def close(self) -> None:
-        """Let the threads end once they are free."""
-        for _ in self._threads:
-            try:
-                self._calls.put_nowait(None)
-            except queue.Full:
-                return
-        self._threads.clear()
-
-    def _start(self) -> None:
-        while len(self._threads) < self._size:
-            thread = threading.Thread(target=self._serve, name="database", daemon=True)
-            self._threads.append(thread)
-            thread.start()
-
-    def _serve(self) -> None:
-        while (call := self._calls.get()) is not None:
-            call()
+        """Call `work` with these arguments in a thread, as `Threads.call` does. Raises DatabaseUnavailable."""
+        return await self.call(partial(work, *args), deadline)
 
 
 @contextmanager

@@ -33,7 +33,15 @@ class DatabaseUnavailable(Unavailable):
 
 
 class PublishRefused(WeirError):
-    """The broker would not take the message, or too much is waiting already: it is certainly not kept."""
+    """The broker would not take the message, or too much is waiting already: it is certainly not kept.
+
+    Attributes:
+        seconds: how long what waits will take to go, as far as anybody can tell; the sender should stay away so long.
+    """
+
+    def __init__(self, message: str, seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class Misconfigured(WeirError):

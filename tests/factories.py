@@ -21,7 +21,7 @@ from cli.programs import free_ports, inherited_environment, wait_until
 from shared.broker import topology
 from shared.broker.amqp import Connection
 from shared.broker.channel import Channel, Message
-from shared.broker.messages import Group
+from shared.broker.messages import Group, digest_of
 from shared.config import Settings
 from shared.streams import READINGS, STREAMS
 from shared.streams.stream import EXCHANGE
@@ -214,7 +214,7 @@ def group_of(*submissions: tuple[list[bytes], UUID | None]) -> Group:
     """A message of these submissions: the rows of each, and the receipt of a keyed one."""
     group = Group(READINGS, opened=0.0)
     for rows, receipt in submissions:
-        group.add(b"".join(rows), len(rows), receipt)
+        group.add(b"".join(rows), len(rows), receipt, digest_of(b"".join(rows)))
     return group
 
 

@@ -1,17 +1,20 @@
 """Reads a request's body: bounded as sent and as unpacked."""
 
 import asyncio
+import types
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
 
 from api.errors import BadRequest, RequestTimeout, UnsupportedMediaType
-from shared.errors import TooLarge
+from api.ingest.room import Part, Room
+from shared.errors import PublishRefused, TooLarge
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 #: A request's headers by name in lower case, as ASGI gives them; of one sent twice the last counts.
 Headers = Mapping[bytes, bytes]
@@ -20,38 +23,40 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 #: zlib's window bits for a gzip header and trailer.
 _GZIP = 31
 
-#: Time for the rest of a body, once its beginning is here: enough for the largest at 1.2 Mbit/s, and nothing else
-#: would end one that stalls.
+#: Time for a body, once its head is here: enough for the largest at 1.2 Mbit/s, and nothing else would end one that
+#: stalls.
 BODY_SECONDS = 30
-_TOO_SLOW = f"the rest of the body must come within {BODY_SECONDS} s"
+_TOO_SLOW = f"the whole body must come within {BODY_SECONDS} s"
 
 
 class Disconnected(Exception):
     """The client went away before its body was complete; there is nobody to answer."""
 
 
-async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
+async def read_body(headers: Headers, receive: Receive, limit: int, room: Room) -> bytes:
     """Read the whole body and unpack it, as its headers say.
 
     Raises:
         TooLarge: over `limit` bytes, whether announced, chunked or unpacked.
         BadRequest: its gzip is broken.
         UnsupportedMediaType: it is encoded otherwise.
-        RequestTimeout: it began, and its rest does not come.
+        RequestTimeout: it does not come, or not to its end.
+        PublishRefused: there is no room for it beside the others.
         Disconnected: the client went away.
     """
     if _announced(headers) > limit:
         raise _too_large(limit)
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message["type"] == "http.disconnect":
-        raise Disconnected
-    if message.get("more_body"):
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                body = await _rest(body, receive, limit)
-        except TimeoutError as error:
-            raise RequestTimeout(_TOO_SLOW) from error
+    # A deadline costs as much as all the rest of this, and most bodies are here already: look before setting one.
+    receiving = receive().__await__()
+    try:
+        waits_for = next(receiving)
+    except StopIteration as here:
+        message: Message = here.value
+        body = _bytes(message)
+        if message.get("more_body"):
+            body = await _in_time(_rest(body, receive, limit, room))
+    else:
+        body = await _in_time(_all(receiving, waits_for, receive, limit, room))
     if len(body) > limit:
         raise _too_large(limit)
     encoding = headers.get(b"content-encoding")
@@ -62,17 +67,52 @@ async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
     return _unpack(body, limit)
 
 
-async def _rest(first: bytes, receive: Receive, limit: int) -> bytes:
+def _bytes(message: Message) -> bytes:
+    if message["type"] == "http.disconnect":
+        raise Disconnected
+    body: bytes = message.get("body", b"")
+    return body
+
+
+async def _in_time(coming: Awaitable[bytes]) -> bytes:
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await coming
+    except TimeoutError as error:
+        raise RequestTimeout(_TOO_SLOW) from error
+
+
+async def _all(
+    receiving: Generator[Any, Any, Message], waits_for: Any, receive: Receive, limit: int, room: Room
+) -> bytes:
+    message = await _go_on(receiving, waits_for)
+    first = _bytes(message)
+    return await _rest(first, receive, limit, room) if message.get("more_body") else first
+
+
+@types.coroutine
+def _go_on(begun: Generator[Any, Any, Message], waits_for: Any) -> Generator[Any, Any, Message]:
+    """Await what was begun by hand, and waits for this."""
+    try:
+        yield waits_for
+    except BaseException as error:  # cancelled, as a rule: it is the coroutine's to raise
+        begun.throw(error)
+        raise
+    return (yield from begun)
+
+
+async def _rest(first: bytes, receive: Receive, limit: int, room: Room) -> bytes:
     parts, size = [first], len(first)
-    while size <= limit:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-        part = message.get("body", b"")
-        parts.append(part)
-        size += len(part)
-        if not message.get("more_body"):
-            break
+    with room.part() as held:
+        held.take(size)
+        while size <= limit:
+            message = await receive()
+            part = _bytes(message)
+            held.take(len(part))
+            parts.append(part)
+            size += len(part)
+            if not message.get("more_body"):
+                break
     return b"".join(parts)
 
 
@@ -100,24 +140,26 @@ def _too_large(limit: int) -> TooLarge:
 
 
 class BodyLimit:
-    """ASGI middleware: no route reads more than `limit` bytes of a body, or waits for its rest for ever.
+    """ASGI middleware: no route reads more than `limit` bytes of a body, all routes together no more than there is room
+    for, and none waits for one for ever.
 
     FastAPI's own `max_body_size` answers an announced length in plain text; this leaves the answer to our handlers.
     """
 
-    def __init__(self, app: App, limit: int) -> None:
+    def __init__(self, app: App, limit: int, room: Room) -> None:
         self._app = app
         self._limit = limit
+        self._room = room
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        size, announced = 0, _announced(dict(scope["headers"]))
-        deadline: float | None = None
+        announced = _announced(dict(scope["headers"]))
+        deadline: float | None = asyncio.get_running_loop().time() + BODY_SECONDS
 
-        async def bounded() -> MutableMapping[str, Any]:
-            nonlocal size, deadline
+        async def bounded() -> Message:
+            nonlocal deadline
             if announced > self._limit:
                 raise self._error
             try:
@@ -127,14 +169,19 @@ class BodyLimit:
                 raise HTTPException(408, _TOO_SLOW) from error
             if not message.get("more_body"):
                 deadline = None  # the next message would be that the client has gone
-            elif deadline is None:
-                deadline = asyncio.get_running_loop().time() + BODY_SECONDS
-            size += len(message.get("body", b""))
-            if size > self._limit:
-                raise self._error
+            self._take(held, len(message.get("body", b"")))
             return message
 
-        await self._app(scope, bounded, send)
+        with self._room.part() as held:
+            await self._app(scope, bounded, send)
+
+    def _take(self, held: Part, size: int) -> None:
+        try:
+            held.take(size)
+        except PublishRefused as error:
+            raise HTTPException(503, str(error)) from error
+        if held.size > self._limit:
+            raise self._error
 
     @property
     def _error(self) -> HTTPException:

@@ -13,7 +13,9 @@ from uuid import UUID
 from api.errors import JSON, Answer, BadRequest, problem_of_rejected
 from api.ingest.body import Headers, Receive, Scope, read_body
 from api.ingest.devices import Devices
-from shared.broker.messages import keyed_receipt
+from api.ingest.keys import Keys
+from api.ingest.room import Room
+from shared.broker.messages import digest_of, keyed_receipt
 from shared.broker.publisher import Publisher
 from shared.errors import InvalidRecord, NotFound
 from shared.streams import readings
@@ -43,7 +45,9 @@ class ReadingIngest:
     def __init__(
         self,
         devices: Devices,
+        keys: Keys,
         publisher: Publisher,
+        room: Room,
         *,
         body_limit_bytes: int,
         submission_limit: int,
@@ -51,7 +55,9 @@ class ReadingIngest:
         ahead: timedelta,
     ) -> None:
         self._devices = devices
+        self._keys = keys
         self._publisher = publisher
+        self._room = room
         self._body_limit = body_limit_bytes
         self._submission_limit = submission_limit
         self._earliest = readings.microseconds(earliest)
@@ -62,47 +68,58 @@ class ReadingIngest:
         """Answer `POST /devices/{device}/stats/`."""
         key = self._devices.remembered(device) or await self._key(device)
         headers: Headers = dict(scope["headers"])
-        body = await read_body(headers, receive, self._body_limit)
+        body = await read_body(headers, receive, self._body_limit, self._room)
         now, bounds = self._now()
         rows = readings.encode_one(body, key, now, bounds)
-        receipt = await self._publisher.submit(rows, 1, self._receipt(headers, device))
-        return Answer(202, [*_ACCEPTED_HEADERS, _location(receipt)], _ACCEPTED)
+        kept_under = await self._publish(rows, 1, self._receipt(headers, device), body)
+        return Answer(202, [*_ACCEPTED_HEADERS, _location(kept_under)], _ACCEPTED)
 
     async def batch(self, device: str, scope: Scope, receive: Receive) -> Answer:
         """Answer `POST /devices/{device}/stats/batch`: what is valid is kept, the rest is listed."""
         key = self._devices.remembered(device) or await self._key(device)
         headers: Headers = dict(scope["headers"])
-        body = await read_body(headers, receive, self._body_limit)
+        body = await read_body(headers, receive, self._body_limit, self._room)
         now, bounds = self._now()
         decode = partial(readings.decode_of_device, key=key, limit=self._submission_limit)
         encoded = await self._decoded(body, partial(decode, body, _media_type(headers), now, bounds))
-        return await self._submit(encoded, self._receipt(headers, device))
+        return await self._submit(encoded, self._receipt(headers, device), body)
 
     async def gateway(self, scope: Scope, receive: Receive) -> Answer:
         """Answer `POST /stats/batch`, where each reading names its device."""
         headers: Headers = dict(scope["headers"])
-        body = await read_body(headers, receive, self._body_limit)
+        body = await read_body(headers, receive, self._body_limit, self._room)
         now, bounds = self._now()
         decode = partial(readings.decode, limit=self._submission_limit)
         submission = await self._decoded(body, partial(decode, body, _media_type(headers), now, bounds))
         keys = await self._devices.keys(submission.device_ids)
         encoded = await self._decoded(body, partial(submission.encode, keys))
-        return await self._submit(encoded, self._receipt(headers, submission.device_ids))
+        return await self._submit(encoded, self._receipt(headers, submission.device_ids), body)
 
     async def _decoded(self, body: bytes, decode: Callable[[], Decoded]) -> Decoded:
         """Decode a body where it holds nobody up: here when it is small, otherwise in a thread."""
         if len(body) <= LARGE_BYTES:
             return decode()
-        async with self._decoding:
-            return await asyncio.to_thread(decode)
+        with self._room.part() as held:
+            held.take(len(body))
+            async with self._decoding:
+                return await asyncio.to_thread(decode)
 
-    async def _submit(self, encoded: Encoded, receipt: UUID | None) -> Answer:
+    async def _submit(self, encoded: Encoded, receipt: UUID | None, sent: bytes) -> Answer:
         if not encoded.records:
             return problem_of_rejected(encoded.rejected)
-        kept_under = await self._publisher.submit(encoded.rows, encoded.records, receipt)
+        kept_under = await self._publish(encoded.rows, encoded.records, receipt, sent)
         body = _batch_body(encoded.records, encoded.rejected)
         headers = [(b"content-type", JSON), (b"content-length", str(len(body)).encode()), _location(kept_under)]
         return Answer(202, headers, body)
+
+    async def _publish(self, rows: bytes, records: int, receipt: UUID | None, sent: bytes) -> str:
+        """Publish, and return the receipt; a key must not have been used for anything but what was sent now."""
+        if receipt is None:
+            return await self._publisher.submit(rows, records)
+        # Of the bytes themselves: the rows hold the time of acceptance where a reading brings none of its own.
+        digest = await self._decoded(sent, partial(digest_of, sent))
+        await self._keys.claim(receipt, digest)
+        return await self._publisher.submit(rows, records, receipt, digest)
 
     async def _key(self, device: str) -> int:
         key = await self._devices.key(parse_device_id(device))

@@ -2,18 +2,23 @@
 
 import asyncio
 import time
+from datetime import timedelta
+from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+import structlog
 from fastapi import APIRouter, Query
-from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import Engine, select
 
 from api.dependencies import Services, ServicesOf, Window, WindowOf
+from api.problems import problems
 from api.schemas import Key, Task
 from shared import database
 from shared.database import Job, translated
-from shared.errors import InvalidRecord, NotFound
+from shared.errors import BrokerUnavailable, InvalidRecord, NotFound
+
+log = structlog.get_logger()
 
 router = APIRouter(tags=["analytics"])
 
@@ -24,14 +29,16 @@ _STATUS: dict[str, Literal["PENDING", "STARTED", "SUCCESS", "FAILURE"]] = {
     "done": "SUCCESS",
     "failed": "FAILURE",
 }
+#: Longest that asking for a job waits for the broker.
+NUDGE_DEADLINE = timedelta(seconds=2)
 #: Between two looks at a job that is waited for: short at first, for most answers come at once.
 _FIRST_LOOK, _LONGEST_LOOK = 0.02, 0.5
 
 Wait = Annotated[float, Query(ge=0, le=3600, description="Seconds to wait for the answer.")]
 
 
-@router.get("/devices/{device_id}/analytics/")
-@router.post("/devices/{device_id}/analytics/")
+@router.get("/devices/{device_id}/analytics/", responses=problems(404))
+@router.post("/devices/{device_id}/analytics/", responses=problems(404))
 async def device_statistics(device_id: UUID, services: ServicesOf, window: WindowOf, wait: Wait = 0) -> Task:
     """Ask for min, max, count, sum and median of each axis of a device."""
     if not await services.devices.key(device_id):
@@ -39,8 +46,8 @@ async def device_statistics(device_id: UUID, services: ServicesOf, window: Windo
     return await _ask(services, "device_statistics", {"device_id": str(device_id)}, window, wait)
 
 
-@router.get("/users/{user_id}/analytics/")
-@router.post("/users/{user_id}/analytics/")
+@router.get("/users/{user_id}/analytics/", responses=problems(404))
+@router.post("/users/{user_id}/analytics/", responses=problems(404))
 async def user_statistics(
     user_id: Key,
     services: ServicesOf,
@@ -53,7 +60,7 @@ async def user_statistics(
     return await _ask(services, "user_statistics", {"user_id": user_id, "group_by": group_by}, window, wait)
 
 
-@router.get("/tasks/{task_id}")
+@router.get("/tasks/{task_id}", responses=problems(404, 410))
 async def get_task(task_id: UUID, services: ServicesOf, wait: Wait = 0) -> Task:
     """Tell how a task stands, and its answer when there is one."""
     return await _wait_for(services, task_id, wait)
@@ -65,9 +72,19 @@ async def _ask(services: Services, kind: str, parameters: dict[str, Any], window
     await services.acceptances.flush()
     span = {"start": window.start and window.start.isoformat(), "end": window.end and window.end.isoformat()}
     job = await services.threads.run(services.jobs.submit, kind, {**parameters, **span})
-    # In another thread than the database's: a broker that is away must not keep those.
-    await run_in_threadpool(services.jobs.nudge, job.id)
+    await _nudge(services, job.id)
     return await _wait_for(services, job.id, wait) if wait else _task(job)
+
+
+async def _nudge(services: Services, job_id: UUID) -> None:
+    """Tell a worker, if that can be done in time.
+
+    Otherwise the job is no less accepted: its row is there, and it is sent again. A 503 would have it asked for twice.
+    """
+    try:
+        await services.nudges.call(partial(services.jobs.nudge, job_id), NUDGE_DEADLINE)
+    except BrokerUnavailable as error:
+        log.warning("a job waits to be sent again", job=str(job_id), reason=str(error))
 
 
 async def _wait_for(services: Services, job_id: UUID, seconds: float) -> Task:

@@ -9,6 +9,7 @@ from sqlalchemy import Engine, Select, insert, select
 from sqlalchemy.orm import Session
 
 from api.dependencies import Cursor, Limit, ServicesOf, link_next, page
+from api.problems import problems
 from api.routes.users import after, without_nul
 from api.schemas import Device, NewDevice
 from shared import database
@@ -20,7 +21,7 @@ router = APIRouter(tags=["devices"])
 FOREIGN_KEY_VIOLATION = "23503"
 
 
-@router.post("/devices/")
+@router.post("/devices/", responses=problems(404))
 async def create_device(new: NewDevice, services: ServicesOf) -> Device:
     """Make a device for a user; 404 when there is no such user."""
     device = Device(id=uuid4(), user_id=new.user_id, name=new.name)
@@ -53,7 +54,7 @@ async def list_devices(
     return [_shown(device) for device in found]
 
 
-@router.get("/devices/{device_id}")
+@router.get("/devices/{device_id}", responses=problems(404))
 async def get_device(device_id: UUID, services: ServicesOf) -> Device:
     """Show one device."""
     query = select(database.Device).where(database.Device.id == device_id)

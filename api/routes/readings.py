@@ -11,8 +11,9 @@ from fastapi import APIRouter, Header, Path, Request, Response
 from api.dependencies import Cursor, Limit, Services, ServicesOf, Window, WindowOf, link_next
 from api.errors import Answer
 from api.ingest.readings import KEY_LIMIT, parse_device_id
+from api.problems import problems
 from api.queries import Place, newest
-from api.schemas import Accepted, BatchAccepted, Problem, Stored
+from api.schemas import Accepted, BatchAccepted, Stored
 from shared.errors import InvalidRecord, NotFound
 
 router = APIRouter(tags=["readings"])
@@ -45,18 +46,7 @@ def _content(*, batch: bool, names_device: bool = False) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-_FAULTS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": text}
-    for status, text in {
-        400: "The body is no JSON, or the request cannot be read",
-        404: "There is no such device",
-        408: "The rest of the body did not come in time",
-        413: "The body is too large",
-        415: "The body's encoding is not supported",
-        422: "The input is not valid; `errors` names the fields",
-        503: "Not kept, or not known to be; come again after `Retry-After`",
-    }.items()
-}
+_FAULTS = problems(400, 404, 408, 413, 415, 422, 503)
 
 #: Its length is described here and checked where submissions are answered.
 IdempotencyKey = Annotated[
@@ -124,9 +114,9 @@ async def list_readings(
     return found
 
 
-@router.get("/stats/{device_id}/")
+@router.get("/stats/{device_id}/", responses=problems(404))
 async def list_device_readings(
-    device_id: str,
+    device_id: DeviceId,
     request: Request,
     response: Response,
     services: ServicesOf,

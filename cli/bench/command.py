@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cli.bench import latency, machine, memory, report, single_readings, statistics, storing, visible, wrk
+from cli.bench import latency, machine, memory, overload, report, single_readings, statistics, storing, visible, wrk
 from cli.bench.figures import Figures
 from cli.bench.part import Bench
 from cli.bench.plan import QUICK, WHOLE
@@ -29,6 +29,8 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "visible": visible.measure,
     "statistics": statistics.measure,
     "memory": memory.measure,
+    "keys": overload.keyed,
+    "overload": overload.measure,
 }
 LATEST = LOADTEST / "results" / "latest.json"
 PICTURE = CHECKOUT / "docs" / "benchmarks.png"

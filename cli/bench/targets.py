@@ -35,4 +35,13 @@ COMPARISONS = (
         "API memory, 1,000,000 ÷ 10,000 in batches", "memory.api.batches.many_mb", "÷",
         "memory.api.batches.few_mb", Target(1.2, 1.05),
     ),
+    Comparison("keyed ÷ unkeyed, 64 connections", "keys.with.per_second", "÷", "keys.without.per_second", Target(0.5, 0.8)),
+    Comparison(
+        "API memory, ten times too many connections ÷ capacity", "overload.overload.memory_mb", "÷",
+        "overload.capacity.memory_mb", Target(1.5, 1.2),
+    ),
+    Comparison(
+        "accepted, ten times too many connections ÷ capacity", "overload.overload.accepted_per_second", "÷",
+        "overload.capacity.accepted_per_second", Target(0.8, 0.95),
+    ),
 )  # fmt: skip

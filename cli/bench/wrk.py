@@ -27,8 +27,8 @@ class Load:
     p99_ms: float
 
     @classmethod
-    def read(cls, output: str) -> Self:
-        """Read the line that wrk.lua prints.
+    def read(cls, output: str, *, sheds: bool = False) -> Self:
+        """Read the line that wrk.lua prints. Where the load is to be shed, refusals are part of it.
 
         Raises:
             Invalid: there is none, or a request was not accepted.
@@ -38,7 +38,7 @@ class Load:
             said: dict[str, int] = json.loads(line)
         except ValueError as error:
             raise Invalid(f"wrk said: {line[:300] or 'nothing'}") from error
-        if said["not_answered"] or said["not_accepted"]:
+        if not sheds and (said["not_answered"] or said["not_accepted"]):
             raise Invalid(f"{said['not_accepted']} requests were not accepted, {said['not_answered']} not answered")
         if not said["requests"] or not said["microseconds"]:
             raise Invalid("wrk got no answer")
@@ -57,9 +57,19 @@ def find() -> Path:
 class Running:
     """wrk at work; `result` waits for its end."""
 
-    def __init__(self, url: str, connections: int, seconds: float, rate: float | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        connections: int,
+        seconds: float,
+        rate: float | None = None,
+        *,
+        keyed: bool = False,
+        sheds: bool = False,
+    ) -> None:
         options = ["-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "10s", "-s", str(SCRIPT)]
-        pace = ["--", f"{rate:.3f}"] if rate else []
+        pace = ["--", f"{rate or 0:.3f}", *(["keyed"] if keyed else [])]
+        self._sheds = sheds
         self._deadline = seconds + GRACE_SECONDS
         self._wrk = subprocess.Popen(
             [str(find()), *options, url, *pace], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -83,10 +93,10 @@ class Running:
             output, _ = self._wrk.communicate(timeout=self._deadline)
         except subprocess.TimeoutExpired as error:
             raise Invalid("wrk does not come to an end") from error
-        return Load.read(output)
+        return Load.read(output, sheds=self._sheds)
 
 
-def run(url: str, connections: int, seconds: float) -> Load:
+def run(url: str, connections: int, seconds: float, *, keyed: bool = False) -> Load:
     """As many requests as the connections carry, for so long. Raises Invalid."""
-    with Running(url, connections, seconds) as running:
+    with Running(url, connections, seconds, keyed=keyed) as running:
         return running.result()

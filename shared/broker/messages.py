@@ -2,9 +2,11 @@
 
 The body is records as binary COPY tuples, back to back. Records sent without a key come first and are kept under
 the message's own id. Each keyed submission follows under its own receipt; the header `keyed` lists them, packed as
-receipt (16 bytes), records and body bytes (unsigned 32-bit, big-endian) in the order of the body.
+receipt (16 bytes), records and body bytes (unsigned 32-bit, big-endian) in the order of the body. The header `digests`
+has 16 bytes for each of them, in the same order: of what was sent, so that another body under the same key is noticed.
 """
 
+import hashlib
 import os
 import struct
 import time
@@ -20,10 +22,13 @@ from shared.streams.stream import COPY, JSON, Stream
 
 _KEYED = struct.Struct(">16sII")
 
-RECORDS, KEYED, MINUTE, SERIES, REACHED = "records", "keyed", "minute", "series", "reached"
+RECORDS, KEYED, DIGESTS = "records", "keyed", "digests"
+MINUTE, SERIES, REACHED = "minute", "series", "reached"
 PERSISTENT = 2
 #: The version of a UUID that begins with its time.
 _TIMED = 7
+#: Bytes of a digest; all zero where none is known.
+DIGEST_BYTES = 16
 
 
 def new_receipt() -> UUID:
@@ -51,6 +56,8 @@ class Segment:
     records: int
     start: int
     end: int
+    #: Of the body as it was sent; None for submissions without a key.
+    digest: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -80,19 +87,19 @@ class Group:
     records: int = 0
     size: int = 0
     rows: list[bytes] = field(default_factory=list)
-    keyed: list[tuple[UUID, int, bytes]] = field(default_factory=list)
+    keyed: list[tuple[UUID, int, bytes, bytes]] = field(default_factory=list)
     #: Its series, once it is published in one, and the records that this has reached with it.
     series: str | None = None
     reached: int = 0
 
-    def add(self, rows: bytes, records: int, receipt: UUID | None = None) -> str:
-        """Take a submission in; the answer is the receipt it will be kept under."""
+    def add(self, rows: bytes, records: int, receipt: UUID | None = None, digest: bytes = bytes(DIGEST_BYTES)) -> str:
+        """Take a submission in; the answer is the receipt it will be kept under. A keyed one brings its digest."""
         self.records += records
         self.size += len(rows)
         if receipt is None:
             self.rows.append(rows)
             return self.receipt
-        self.keyed.append((receipt, records, rows))
+        self.keyed.append((receipt, records, rows, digest))
         return str(receipt)
 
     def join(self, series: Series) -> None:
@@ -100,7 +107,7 @@ class Group:
         self.series, self.reached = series.id, series.confirmed + self.records
 
     def body(self) -> bytes:
-        return b"".join([*self.rows, *(rows for _, _, rows in self.keyed)])
+        return b"".join([*self.rows, *(rows for _, _, rows, _ in self.keyed)])
 
     def properties(self) -> Basic.Properties:
         headers: dict[str, Any] = {RECORDS: self.records, MINUTE: self.minute}
@@ -108,8 +115,9 @@ class Group:
             headers |= {SERIES: self.series, REACHED: self.reached}
         if self.keyed:
             headers[KEYED] = bytearray(
-                b"".join(_KEYED.pack(receipt.bytes, records, len(rows)) for receipt, records, rows in self.keyed)
+                b"".join(_KEYED.pack(receipt.bytes, records, len(rows)) for receipt, records, rows, _ in self.keyed)
             )
+            headers[DIGESTS] = bytearray(b"".join(digest for *_, digest in self.keyed))
         return Basic.Properties(
             message_id=self.receipt,
             message_type=self.stream.message_type,
@@ -119,7 +127,9 @@ class Group:
         )
 
 
-def segments(receipt: UUID, records: int, size: int, keyed: bytes, record_bytes: int) -> list[Segment]:
+def segments(
+    receipt: UUID, records: int, size: int, keyed: bytes, record_bytes: int, digests: bytes = b""
+) -> list[Segment]:
     """Say which part of a body belongs to which receipt; the message's own comes first, even when it is empty.
 
     Raises:
@@ -134,9 +144,12 @@ def segments(receipt: UUID, records: int, size: int, keyed: bytes, record_bytes:
         raise ValueError("the keyed submissions are larger than the message")
     if any(length != count * record_bytes for _, count, length in parts):
         raise ValueError("a keyed submission's part of the body is not as long as its records")
+    if digests and len(digests) != len(parts) * DIGEST_BYTES:
+        raise ValueError("the header of digests is not as long as that of keyed submissions")
     found = [Segment(receipt, own, 0, start)]
-    for key, count, length in parts:
-        found.append(Segment(key, count, start, start + length))
+    for number, (key, count, length) in enumerate(parts):
+        digest = digests[number * DIGEST_BYTES : (number + 1) * DIGEST_BYTES]
+        found.append(Segment(key, count, start, start + length, digest if any(digest) else None))
         start += length
     return found
 
@@ -145,6 +158,11 @@ def _unpack(keyed: bytes) -> Iterator[tuple[bytes, int, int]]:
     if len(keyed) % _KEYED.size:
         raise ValueError("the header of keyed submissions is cut")
     return _KEYED.iter_unpack(keyed)
+
+
+def digest_of(body: bytes) -> bytes:
+    """Tell bodies sent under one key apart; two that differ have one digest by no accident."""
+    return hashlib.blake2b(body, digest_size=DIGEST_BYTES).digest()
 
 
 def keyed_receipt(stream: Stream, scope: str, key: str) -> UUID:

@@ -9,9 +9,10 @@ from uuid import UUID
 import structlog
 from pamqp.commands import Basic
 
+from shared.broker.backlog import Backlog
 from shared.broker.channel import Channel
 from shared.broker.connection import BrokerConnection, blocked
-from shared.broker.messages import Group, Series
+from shared.broker.messages import DIGEST_BYTES, Group, Series
 from shared.errors import BrokerUnavailable, Misconfigured, PublishRefused, WeirError
 from shared.streams.stream import DEAD_EXCHANGE, EXCHANGE, Stream
 
@@ -50,6 +51,8 @@ class Publisher:
     ) -> None:
         self.stream = stream
         self.waiting = 0
+        #: Its `run` is to be run beside ours.
+        self.backlog = Backlog(stream.queue, connection)
         self._connection = connection
         self._deadline = deadline.total_seconds()
         self._message_limit = message_limit
@@ -61,7 +64,9 @@ class Publisher:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def submit(self, rows: bytes, records: int, receipt: UUID | None = None) -> str:
+    async def submit(
+        self, rows: bytes, records: int, receipt: UUID | None = None, digest: bytes = bytes(DIGEST_BYTES)
+    ) -> str:
         """Return the receipt's text once the broker has confirmed the message that carries these rows.
 
         Raises:
@@ -69,9 +74,10 @@ class Publisher:
             Unavailable, Misconfigured: as `Channel.publish`.
         """
         if self.waiting + records > self._waiting_limit:
-            raise PublishRefused("too many submissions wait for the broker already")
+            seconds = self.backlog.until_confirmed(self.waiting)
+            raise PublishRefused("too many submissions wait for the broker already", seconds)
         group, confirmed = self._gathering(records)
-        kept_under = group.add(rows, records, receipt)
+        kept_under = group.add(rows, records, receipt, digest)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         confirmed.append(future)
         self.waiting += records
@@ -92,10 +98,14 @@ class Publisher:
             series = self._series_of(group)
             try:
                 await self._publish(group)
+            except PublishRefused as error:
+                error.seconds = self.backlog.until_empty()
+                fault = error
             except WeirError as error:
                 fault = error
             else:
                 series.confirmed = group.reached
+                self.backlog.confirmed(group.records)
                 self._on_confirm(group)
             self.waiting -= group.records
             for future in confirmed:

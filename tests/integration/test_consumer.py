@@ -51,6 +51,28 @@ async def test_keyed_submission_sent_twice_is_stored_once_and_counted_as_duplica
     assert weir.rows("SELECT x FROM readings ORDER BY x") == [(1.0,), (9.0,)]
 
 
+async def test_another_body_under_a_key_is_a_dead_letter_of_its_own(weir: Weir) -> None:
+    """Two API processes can accept both at the same time: each is kept, and one is stored."""
+    key = uuid4()
+    first, other, neighbour = [row(1, NOON, 1.0)], [row(1, NOON, 2.0), row(1, NOON, 3.0)], [row(2, NOON, 9.0)]
+    weir.start("consumer")
+    async with channel_to(weir.amqp_url) as channel:
+        await publish_group(channel, group_of((first, key)))
+        message = group_of((neighbour, None), (other, key), (first, key))
+        for _ in range(2):  # a redelivery adds nothing
+            await publish_group(channel, message)
+        await publish_group(channel, group_of(([row(3, NOON, 4.0)], None)))
+        weir.wait_for(lambda: ledger(weir) == (3, 1, 2))
+    ((body, receipt, index, code),) = letters(weir, 1)
+    assert (body, index, code) == (b"".join(other), None, "key_reused")
+    assert receipt != str(key)
+    assert weir.rows("SELECT x FROM readings ORDER BY x") == [(1.0,), (4.0,), (9.0,)]
+    dead = weir.rows("SELECT stored FROM receipts WHERE id = %s AND dead IS NOT NULL", receipt)
+    assert dead == [(0,)]
+    assert weir.rows("SELECT stored FROM receipts WHERE id = %s AND dead IS NULL", str(key)) == [(1,)]
+    weir.wait_for(lambda: weir.queue(READINGS.dead_queue).get("messages") == 0)
+
+
 async def test_crash_between_commit_and_ack_stores_once(weir: Weir) -> None:
     weir.run("consumer", "tests/crash_before_ack.py")
     async with channel_to(weir.amqp_url) as channel:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -9,9 +10,11 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
-from factories import Weir, group_of, reading
+from factories import COMMANDS, Weir, group_of, reading
 
+from analytics import tasks
 from cli.programs import free_ports
 from cli.running import RunningServer
 from cli.servers import PostgresServer
@@ -21,6 +24,7 @@ from shared.errors import BrokerUnavailable, DatabaseUnavailable
 from shared.jobs import ATTEMPTS, Job, Jobs, Nudge, celery_app
 from shared.ledger import Acceptances
 from shared.migrations import upgrade
+from shared.watchdog import Watchdog
 
 DEADLINE = timedelta(minutes=10)
 
@@ -144,6 +148,37 @@ def test_broker_that_refuses_the_queue_is_unavailable(weir: Weir, jobs: Jobs, jo
     assert jobs.nudge(job.id) is False
 
 
+def is_alive(weir: Weir) -> bool:
+    try:
+        return weir.http.get("/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_broker_that_does_not_answer_delays_jobs_and_nothing_else(weir: Weir, jobs: Jobs) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as frozen_broker:
+        weir.environment["WEIR_AMQP_URL"] = f"amqp://weir:weir@127.0.0.1:{frozen_broker.getsockname()[1]}/weir"
+        weir.run("api", *COMMANDS["api"])
+        weir.wait_for(lambda: is_alive(weir))
+        path = f"/devices/{weir.device()}/analytics/"
+
+        def ask(_: int) -> httpx.Response:
+            return weir.http.get(path, timeout=6)  # each by itself would wait for the broker as long
+
+        with ThreadPoolExecutor(12) as pool:
+            asked = pool.map(ask, range(12))
+            assert weir.http.get("/devices/", timeout=3).status_code == 200
+            answers = [one.json() for one in asked]
+    assert {one["status"] for one in answers} == {"PENDING"}
+    assert weir.scalar("SELECT count(*) FROM jobs WHERE status = 'queued'") == 12
+    make_it_long_ago(weir, "sent_at")
+    assert jobs.resend(timedelta(seconds=20), DEADLINE) == 12
+    weir.environment["WEIR_AMQP_URL"] = weir.amqp_url
+    weir.start("worker")
+    for one in answers:
+        assert weir.http.get(f"/tasks/{one['task_id']}?wait=30").json()["status"] == "SUCCESS"
+
+
 # Workers
 
 
@@ -179,6 +214,18 @@ def test_job_that_raises_ends_as_failure_with_a_message(weir: Weir, jobs: Jobs) 
     assert jobs.nudge(job.id)
     found = weir.http.get(f"/tasks/{job.id}?wait=30").json()
     assert (found["status"], found["error"], found["result"]) == ("FAILURE", "unexpected KeyError", None)
+
+
+@pytest.mark.parametrize("answer", [{"x": float("nan")}, {"x": object()}], ids=["NaN", "no JSON"])
+def test_job_whose_answer_cannot_be_kept_ends_as_failure(
+    jobs: Jobs, job: Job, monkeypatch: pytest.MonkeyPatch, answer: dict[str, object]
+) -> None:
+    monkeypatch.setitem(tasks.KINDS, job.kind, lambda *_: answer)
+    engine = jobs._engine
+    tasks.run(jobs, engine, Watchdog(engine), job.id, Nudge(uuid4()), DEADLINE)
+    found = jobs.fetch(job.id)
+    assert found.status == "failed"
+    assert str(found.error).startswith("unexpected ")
 
 
 def test_database_away_while_a_job_runs_only_delays_it(weir: Weir) -> None:
@@ -289,6 +336,29 @@ def children(pid: int) -> list[int]:
         if int(parent) == pid:
             found.append(int(status.parent.name))
     return found
+
+
+def test_worker_gives_a_frozen_database_up_and_ends_its_job_when_it_is_back(
+    own_postgres: RunningServer, amqp_url: str, management_url: str, tmp_path: Path
+) -> None:
+    url = own_postgres.server.url
+    weir = Weir(url, url.rpartition("/")[2], amqp_url, management_url, tmp_path)
+    weir.environment |= {"WEIR_JOB_DEADLINE": "10", "WEIR_JOB_WAIT_LIMIT": "10"}
+    try:
+        weir.start("api", "worker")
+        device = weir.device()
+        with readings_locked(weir):
+            task = weir.http.get(f"/devices/{device}/analytics/").json()["task_id"]
+            weir.wait_for(lambda: is_running(weir, task), 40)
+            with frozen(own_postgres):
+                weir.wait_for(lambda: "a job waits for the database" in weir.log("worker"), 40)
+                assert "connections are cut" in weir.log("worker")
+        weir.wait_for(weir.is_ready, 40)
+        weir.wait_for(lambda: weir.http.get(f"/tasks/{task}").json()["status"] in {"SUCCESS", "FAILURE"}, 60)
+        again = weir.http.get(f"/devices/{device}/analytics/").json()["task_id"]
+        weir.wait_for(lambda: weir.http.get(f"/tasks/{again}").json()["status"] == "SUCCESS", 60)
+    finally:
+        weir.close()
 
 
 def test_frozen_database_holds_up_nobody_and_comes_back(

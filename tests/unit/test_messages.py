@@ -8,10 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.broker.messages import (
+    DIGEST_BYTES,
+    DIGESTS,
     KEYED,
     RECORDS,
     Group,
     Series,
+    digest_of,
     foreign_receipt,
     keyed_receipt,
     made_at,
@@ -59,6 +62,20 @@ def test_segments_cover_the_body_without_a_gap(sent):
     assert [one.start for one in found] == [0, *(one.end for one in found[:-1])]
     assert found[-1].end == len(body) == group.size
     assert sum(one.records for one in found) == group.records
+
+
+def test_digest_of_each_keyed_submission_comes_along():
+    group, first, second = Group(READINGS, opened=0.0), uuid4(), uuid4()
+    group.add(bytes(SIZE), 1)
+    group.add(bytes(SIZE), 1, first, digest_of(b"first"))
+    group.add(bytes(SIZE), 1, second)  # by one who knows of no digests
+    headers, body = group.properties().headers, group.body()
+    found = segments(UUID(group.receipt), 3, len(body), bytes(headers[KEYED]), SIZE, bytes(headers[DIGESTS]))
+    assert [one.digest for one in found] == [None, digest_of(b"first"), None]
+    found = segments(UUID(group.receipt), 3, len(body), bytes(headers[KEYED]), SIZE)  # and by one of a version before
+    assert [one.digest for one in found] == [None] * 3
+    with pytest.raises(ValueError, match="header of digests"):
+        segments(UUID(group.receipt), 3, len(body), bytes(headers[KEYED]), SIZE, bytes(DIGEST_BYTES))
 
 
 def test_two_submissions_under_one_key_stay_two():

@@ -1,0 +1,69 @@
+"""A full queue refuses, and the publisher says how long it will take to empty."""
+
+import asyncio
+import math
+from datetime import timedelta
+from functools import partial
+
+import pytest
+from factories import Weir, channel_to, row, take
+
+from api.errors import LATEST, problem_of
+from shared.broker import backlog, topology
+from shared.broker.connection import BrokerConnection
+from shared.broker.publisher import Publisher
+from shared.errors import PublishRefused
+from shared.streams import READINGS, STREAMS
+from shared.tasks import in_background
+
+DEADLINE = 40
+FULL = {
+    "pattern": f"^{READINGS.queue}$",
+    "definition": {"max-length": 5, "overflow": "reject-publish"},
+    "priority": 100,
+    "apply-to": "queues",
+}
+
+
+async def refusal(publisher: Publisher) -> PublishRefused:
+    """Submit until the queue is full."""
+    while True:
+        try:
+            await publisher.submit(row(1, 0, 1.0), 1)
+        except PublishRefused as error:
+            return error
+
+
+async def test_full_queue_says_how_long_it_will_take(weir: Weir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backlog, "EVERY_SECONDS", 0.1)
+    weir.management("PUT", "policies/{vhost}/full", json=FULL)
+    connection = BrokerConnection(weir.amqp_url, timedelta(seconds=10), partial(topology.declare, streams=STREAMS))
+    publisher = Publisher(
+        READINGS,
+        connection,
+        deadline=timedelta(seconds=5),
+        message_limit=10,
+        waiting_limit=100,
+        on_confirm=lambda _: None,
+    )
+
+    async def refused_when(tells: float | None) -> PublishRefused:
+        while publisher.backlog.until_empty() != tells:
+            await asyncio.sleep(0.02)
+        return await refusal(publisher)
+
+    async with (
+        asyncio.timeout(DEADLINE),
+        in_background(connection.run(), publisher.run(), publisher.backlog.run()),
+        channel_to(weir.amqp_url) as channel,
+    ):
+        await refusal(publisher)
+        error = await refused_when(math.inf)  # nobody takes anything
+        assert error.seconds == math.inf
+        assert LATEST // 2 <= int(dict(problem_of(error).headers)[b"retry-after"]) <= LATEST
+        assert publisher.backlog.until_empty() is not None
+        for _ in range(3):
+            await take(channel, READINGS.queue)
+        while publisher.backlog.until_empty() in {None, math.inf}:
+            await asyncio.sleep(0.02)
+        await refusal(publisher)  # there was room, and now it is full again
