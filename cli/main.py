@@ -13,6 +13,7 @@ from rich.table import Table
 
 from cli import demo, readings
 from cli.bench import command as benchmark
+from cli.faults import command as harness
 from cli.stack import Stack
 from shared.config import load
 from shared.errors import WeirError
@@ -80,6 +81,7 @@ def migrate() -> None:
 app.add_typer(readings.import_app, name="import")
 app.command()(readings.stats)
 app.command()(benchmark.bench)
+app.command()(harness.faults)
 
 
 def main() -> None:

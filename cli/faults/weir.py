@@ -1,0 +1,168 @@
+"""One Weir for one run: its own database and virtual host, its processes, and proxies on every way between them."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+
+from cli.faults import letters
+from cli.faults.database import Database
+from cli.faults.oracle import ACCEPTED, OracleLog
+from cli.faults.proxy import Proxy
+from cli.faults.readings import Device, Numbered, Row, table_row
+from cli.faults.services import Services
+from cli.programs import HOST, free_ports, wait_until
+from cli.running import PrivateServers
+from cli.servers import DEPLOY, NAME, PostgresServer, RabbitServer
+from shared.streams import READINGS
+
+DEVICES = 4
+READY_SECONDS = 30
+_ROWS = "SELECT device_key, time, x, y, z FROM readings"
+
+
+class Weir:
+    """What a fault may break, and the means to."""
+
+    def __init__(
+        self, servers: PrivateServers, name: str, folder: Path, numbered: Numbered, settings: Mapping[str, str]
+    ) -> None:
+        assert isinstance(servers.postgres.server, PostgresServer)
+        assert isinstance(servers.rabbit.server, RabbitServer)
+        self.postgres, self.rabbit = servers.postgres, servers.rabbit
+        self.postgres_server, self.rabbit_server = servers.postgres.server, servers.rabbit.server
+        self.name, self.numbered = name, numbered
+        #: What a fault found wrong that the verdict does not look at.
+        self.complaints: list[str] = []
+        #: Messages published to be dead-lettered whole.
+        self.malformed = 0
+        #: When a queue was deleted: what was in it is gone.
+        self.gone_until: float | None = None
+        self.log = OracleLog(folder / "oracle.jsonl")
+        self._postgres_base = self.postgres_server.url.rpartition("/")[0]
+        self.amqp_url = f"{self.rabbit_server.url.rpartition('/')[0]}/{name}"
+        self._management = httpx.Client(base_url=self.rabbit_server.management_url, timeout=30, trust_env=False)
+        self._make()
+        self.database = Database(f"{self._postgres_base}/{name}")
+        self.api_to_broker = Proxy(self.rabbit_server.ports.amqp)
+        self.consumer_to_broker = Proxy(self.rabbit_server.ports.amqp)
+        self.consumer_to_database = Proxy(self.postgres_server.port)
+        (self.port,) = free_ports(1)
+        self.http = httpx.Client(base_url=f"http://{HOST}:{self.port}", timeout=30, trust_env=False)
+        self.services = Services(folder, {
+            "api": {**settings, **self._environment(self.api_to_broker, self.postgres_server.port)},
+            "consumer": {**settings, **self._environment(self.consumer_to_broker, self.consumer_to_database.port)},
+        })  # fmt: skip
+        self.devices: list[Device] = []
+
+    def start(self) -> None:
+        """Start consumer and API, wait for the API and make the devices. Raises Unavailable."""
+        self.services.start("consumer")
+        self.services.start("api")
+        self.wait_for(self.is_ready, "the API is not ready")
+        user = self.http.post("/users/", json={"name": "faults", "email": "faults@example.org"}).raise_for_status()
+        for _ in range(DEVICES):
+            made = self.http.post("/devices/", json={"user_id": user.json()["id"], "name": "device"})
+            device_id = UUID(made.raise_for_status().json()["id"])
+            (row,) = self.database.rows("SELECT key FROM devices WHERE id = %(id)s", {"id": device_id})
+            self.devices.append(Device(device_id, row.key))
+
+    def is_ready(self) -> bool:
+        try:
+            return self.http.get("/readyz").is_success
+        except httpx.TransportError:
+            return False
+
+    def sql(self, statement: str) -> list[Any]:
+        """Run a statement in this Weir's database."""
+        return self.database.rows(statement)
+
+    def ctl(self, *arguments: str) -> None:
+        """Run rabbitmqctl. Raises CalledProcessError."""
+        environment = self.rabbit_server.environment()
+        command = [self.rabbit_server.rabbitmqctl, *arguments]
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=READY_SECONDS)
+
+    def management(self, method: str, path: str, body: object = None) -> Any:
+        """Call the broker's management API below /api; `{vhost}` is this Weir's. Raises HTTPStatusError."""
+        answer = self._management.request(method, f"/api/{path.format(vhost=self.name)}", json=body)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def expect(self, condition: bool, complaint: str) -> None:
+        """Note something that is not as it should be."""
+        if not condition:
+            self.complaints.append(complaint)
+
+    def wait_for(self, condition: Callable[[], bool], complaint: str, seconds: float = READY_SECONDS) -> None:
+        """Wait until it is true. Raises Unavailable."""
+        wait_until(condition, seconds, complaint)
+
+    def wait_until_accepted(self, more: int, seconds: float = READY_SECONDS) -> None:
+        """Wait until so many more readings are accepted. Raises Unavailable."""
+        goal = self.log.accepted + more
+        self.wait_for(lambda: self.log.accepted >= goal, f"{more} more readings are not accepted", seconds)
+
+    def publish(self, messages: list[letters.Raw]) -> None:
+        letters.publish(self.amqp_url, messages)
+
+    def publish_readings(self, messages: list[letters.Raw], first: int, count: int, bad: list[int]) -> None:
+        """Publish readings of the first device as messages, and keep in the log which of them are bad."""
+        sent = self.log.sent(first, count, self.devices[0].key, "", keyed=False, bad=bad)
+        began = time.monotonic()
+        self.publish(messages)
+        self.log.answered(sent, ACCEPTED, began)
+
+    def queued(self) -> int:
+        return letters.ready(self.amqp_url, READINGS.queue)
+
+    def redeliveries(self) -> int:
+        """How often the broker has delivered again, as far as it has counted by now and since it started."""
+        found = self.management("GET", f"queues/{{vhost}}/{READINGS.queue}").get("message_stats", {})
+        return int(found.get("redeliver", 0))
+
+    def rows(self) -> list[Row]:
+        return [table_row(*row) for row in self.database.rows(_ROWS)]
+
+    def is_stored(self, number: int) -> bool:
+        moment = self.numbered.reading(number)["timestamp"]
+        return bool(self.database.rows("SELECT 1 FROM readings WHERE time = %(at)s", {"at": moment}))
+
+    def administer(self, statement: str) -> list[Any]:
+        """Run a statement outside this Weir's database, on a connection of its own."""
+        database = Database(f"{self._postgres_base}/postgres")
+        try:
+            return database.rows(statement)
+        finally:
+            database.close()
+
+    def close(self) -> None:
+        self.services.close()
+        for proxy in (self.api_to_broker, self.consumer_to_broker, self.consumer_to_database):
+            proxy.close()
+        self.database.close()
+        self.http.close()
+        self.log.close()
+        self.management("DELETE", "vhosts/{vhost}")
+        self._management.close()
+        self.administer(f"DROP DATABASE {self.name} WITH (FORCE)")
+
+    def _make(self) -> None:
+        self.administer(f"CREATE DATABASE {self.name} TEMPLATE {NAME}")
+        self.management("PUT", "vhosts/{vhost}", {})
+        self.management("PUT", f"permissions/{{vhost}}/{NAME}", {"configure": ".*", "write": ".*", "read": ".*"})
+        for policy in json.loads((DEPLOY / "definitions.json").read_text())["policies"]:
+            content = {key: policy[key] for key in ("pattern", "definition", "priority", "apply-to")}
+            self.management("PUT", f"policies/{{vhost}}/{policy['name']}", content)
+
+    def _environment(self, broker: Proxy, database_port: int) -> dict[str, str]:
+        return {
+            "WEIR_DATABASE_URL": f"postgresql://{NAME}:{NAME}@{HOST}:{database_port}/{self.name}",
+            "WEIR_AMQP_URL": f"amqp://{NAME}:{NAME}@{HOST}:{broker.port}/{self.name}",
+            "WEIR_API_PORT": str(self.port),
+        }
