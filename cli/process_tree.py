@@ -1,7 +1,10 @@
-"""A process and all it started: who they are, and the memory they take."""
+"""A process and all it started: who they are, the memory they take, and signals to all."""
 
-from contextlib import suppress
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from signal import Signals
 
 
 def memory_mb(pid: int) -> float:
@@ -24,3 +27,20 @@ def descendants(pid: int) -> list[int]:
         with suppress(OSError):
             children += [int(child) for child in task.read_text().split()]
     return [*children, *(one for child in children for one in descendants(child))]
+
+
+@contextmanager
+def signalled(pid: int, before: Signals, after: Signals) -> Iterator[None]:
+    """Send one signal to a process and all it started, and on leaving the other to the same ones."""
+    everyone = (pid, *descendants(pid))
+    try:
+        _signal(everyone, before)
+        yield
+    finally:
+        _signal(everyone, after)
+
+
+def _signal(everyone: Iterable[int], number: Signals) -> None:
+    for one in everyone:
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            os.kill(one, number)

@@ -13,7 +13,7 @@ import httpx
 from cli.faults import letters
 from cli.faults.database import Database
 from cli.faults.oracle import ACCEPTED, OracleLog
-from cli.faults.proxy import Proxy
+from cli.faults.proxy import Proxy, Trap
 from cli.faults.readings import Device, Numbered, Row, table_row
 from cli.faults.services import Services
 from cli.programs import HOST, free_ports, wait_until
@@ -23,6 +23,7 @@ from shared.streams import READINGS
 
 DEVICES = 4
 READY_SECONDS = 30
+HEARD_SECONDS = 0.5
 _ROWS = "SELECT device_key, time, x, y, z FROM readings"
 
 
@@ -48,7 +49,8 @@ class Weir:
         self.amqp_url = f"{self.rabbit_server.url.rpartition('/')[0]}/{name}"
         self._management = httpx.Client(base_url=self.rabbit_server.management_url, timeout=30, trust_env=False)
         self._make()
-        self.database = Database(f"{self._postgres_base}/{name}")
+        self.database_url = f"{self._postgres_base}/{name}"
+        self.database = Database(self.database_url)
         self.api_to_broker = Proxy(self.rabbit_server.ports.amqp)
         self.consumer_to_broker = Proxy(self.rabbit_server.ports.amqp)
         self.consumer_to_database = Proxy(self.postgres_server.port)
@@ -77,6 +79,26 @@ class Weir:
             return self.http.get("/readyz").is_success
         except httpx.TransportError:
             return False
+
+    def readiness(self) -> str:
+        """What the API says of itself; nothing while it does not answer."""
+        try:
+            return self.http.get("/readyz").text
+        except httpx.TransportError:
+            return ""
+
+    def log_lines(self) -> int:
+        """How many lines API and consumer have logged."""
+        return sum(self.services.log(name).read_bytes().count(b"\n") for name in ("api", "consumer"))
+
+    def spring(self, trap: Trap) -> None:
+        """Lie in wait on the consumer's way to the database until the trap springs. Raises Unavailable."""
+        self.consumer_to_database.set_trap(trap)
+        self.wait_for(trap.sprung.is_set, "the consumer did not walk into a trap")
+
+    def everything_queued_is_gone(self) -> None:
+        """The queue was deleted: what was in it is gone, also what was confirmed just before its sender heard of it."""
+        self.gone_until = time.monotonic() + HEARD_SECONDS
 
     def sql(self, statement: str) -> list[Any]:
         """Run a statement in this Weir's database."""
