@@ -81,7 +81,7 @@ def memory_alarm(weir: Weir, chance: Random) -> None:
 @fault("disk-alarm", "8")
 def disk_alarm(weir: Weir, chance: Random) -> None:
     """The broker has no disk left by its own measure, and reads no publisher; what is queued must drain."""
-    weir.ctl("set_disk_free_limit", "10TB")
+    weir.ctl("set_disk_free_limit", "10000GB")
     try:
         _blocked_but_draining(weir)
         time.sleep(chance.uniform(0, 5))

@@ -2,9 +2,12 @@
 
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from random import Random
+
+from httpx import HTTPError
+from sqlalchemy.exc import SQLAlchemyError
 
 from cli.faults import letters
 from cli.faults.fault import Fault
@@ -35,23 +38,30 @@ def run(make: Make, fault: Fault, number: int, seed: int, say: Callable[[str], N
     chance = Random(seed)
     with closing(make(fault, numbered)) as weir:
         say("starting")
-        try:
+        with _complaining(outcome):
             weir.start()
             senders = Senders(weir.port, weir.devices, numbered, weir.log, moment, seed)
-            try:
+            with _complaining(outcome):
                 _break_and_heal(weir, fault, chance, outcome, say)
-            finally:
-                say("draining")
-                senders.end()
+            say("draining")
+            senders.end()
             _drain(weir, outcome)
-        except (WeirError, OSError, TimeoutError, subprocess.SubprocessError) as error:
-            outcome.complaints.append(f"{type(error).__name__}: {error}")
         say("judging")
-        _judge(weir, outcome)
+        with _complaining(outcome):
+            _judge(weir, outcome)
         outcome.complaints += weir.complaints
         outcome.peak_mb = {name: round(value) for name, value in weir.services.peak_mb.items()}
         outcome.restarts = dict(weir.services.restarts)
     return outcome
+
+
+@contextmanager
+def _complaining(outcome: Outcome) -> Iterator[None]:
+    """Turn what goes wrong into a complaint: what comes after is still looked at."""
+    try:
+        yield
+    except (WeirError, OSError, SQLAlchemyError, HTTPError, subprocess.SubprocessError) as error:
+        outcome.complaints.append(f"{type(error).__name__}: {str(error).splitlines()[0]}")
 
 
 def _break_and_heal(weir: Weir, fault: Fault, chance: Random, outcome: Outcome, say: Callable[[str], None]) -> None:
@@ -110,11 +120,7 @@ def _end_kindly(weir: Weir, name: str, outcome: Outcome) -> None:
 
 
 def _judge(weir: Weir, outcome: Outcome) -> None:
-    try:
-        rows, dead = weir.rows(), letters.dead(weir.amqp_url, weir.numbered)
-    except (WeirError, OSError, TimeoutError) as error:
-        outcome.complaints.append(f"what is left cannot be read: {error}")
-        return
+    rows, dead = weir.rows(), letters.dead(weir.amqp_url, weir.numbered)
     sent = weir.log.read()
     wrong = [one.id for one in sent if one.digest and not is_what_was_sent(weir.numbered, one)]
     if wrong:

@@ -19,6 +19,7 @@ from cli.faults.services import Services
 from cli.programs import HOST, free_ports, wait_until
 from cli.running import PrivateServers
 from cli.servers import DEPLOY, NAME, PostgresServer, RabbitServer
+from shared.errors import Unavailable
 from shared.streams import READINGS
 
 DEVICES = 4
@@ -105,10 +106,14 @@ class Weir:
         return self.database.rows(statement)
 
     def ctl(self, *arguments: str) -> None:
-        """Run rabbitmqctl. Raises CalledProcessError."""
-        environment = self.rabbit_server.environment()
+        """Run rabbitmqctl. Raises Unavailable when it fails."""
         command = [self.rabbit_server.rabbitmqctl, *arguments]
-        subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=READY_SECONDS)
+        environment = self.rabbit_server.environment()
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, timeout=READY_SECONDS
+        )
+        if done.returncode:
+            raise Unavailable(f"rabbitmqctl {arguments[0]}: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
 
     def management(self, method: str, path: str, body: object = None) -> Any:
         """Call the broker's management API below /api; `{vhost}` is this Weir's. Raises HTTPStatusError."""
