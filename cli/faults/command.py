@@ -74,10 +74,9 @@ def faults(
 
 
 def _runs(servers: PrivateServers, fault: Fault, count: int, seed: int) -> Sequence[Outcome]:
-    """Run one fault so often, each time with choices that follow from the seed, its name and the number."""
+    """Run one fault so often."""
     outcomes = []
     for number in range(count):
-        own_seed = random.Random(f"{seed}/{fault.name}/{number}").randrange(1 << 32)
         title = f"{fault.name} {number + 1}/{count}, {fault.moment(number).name}"
         began = time.monotonic()
 
@@ -85,6 +84,9 @@ def _runs(servers: PrivateServers, fault: Fault, count: int, seed: int) -> Seque
             name = f"{chosen.name.replace('-', '_')}_{number}"
             folder = servers.folder / name
             folder.mkdir()
+            for server in (servers.postgres, servers.rabbit):  # whatever the run before has left
+                server.start()
+                server.ready()
             return Weir(servers, name, folder, numbered, chosen.settings)
 
         with progress.status(title) as line:
@@ -92,7 +94,7 @@ def _runs(servers: PrivateServers, fault: Fault, count: int, seed: int) -> Seque
                 make,
                 fault,
                 number,
-                own_seed,
+                seed,
                 lambda step, title=title: line.update(f"{title}: {step} …"),  # type: ignore[misc]
             )
         _show(title, outcome, time.monotonic() - began)

@@ -15,6 +15,8 @@ from cli.process_tree import signalled
 from shared.database import connect
 
 COMMIT = b"COMMIT\0"
+#: What the consumer logs while it waits for a database, and for a person.
+WAITING, STUCK = "waiting to write", "cannot write: call a person"
 #: More than PostgreSQL lets in.
 _MANY_CONNECTIONS = 120
 _TERMINATE = """
@@ -75,6 +77,7 @@ def connections_exhausted(weir: Weir, chance: Random) -> None:
                 ended = True
                 time.sleep(0.01)
         weir.expect(ended, "the connections did not run out")
+    weir.expect_consumer_said(WAITING)
 
 
 def _chaos(name: str, numbers: str, state: str, meaning: str) -> None:
@@ -83,13 +86,14 @@ def _chaos(name: str, numbers: str, state: str, meaning: str) -> None:
     def inject(weir: Weir, chance: Random) -> None:
         weir.sql(f"""
             CREATE FUNCTION chaos() RETURNS trigger LANGUAGE plpgsql AS
-            $$BEGIN IF random() < 0.8 THEN RAISE 'chaos' USING ERRCODE = '{state}'; END IF; RETURN NULL; END$$
+            $$BEGIN IF random() < 0.9 THEN RAISE 'chaos' USING ERRCODE = '{state}'; END IF; RETURN NULL; END$$
         """)
         weir.sql("CREATE TRIGGER chaos BEFORE INSERT ON readings FOR EACH STATEMENT EXECUTE FUNCTION chaos()")
-        time.sleep(chance.uniform(1, 6))
+        time.sleep(chance.uniform(2, 6))
         weir.sql("DROP FUNCTION chaos CASCADE")
+        weir.expect_consumer_said(WAITING)
 
-    inject.__doc__ = f"Four of five writes end with SQLSTATE {state}, {meaning}, for some seconds."
+    inject.__doc__ = f"Nine of ten writes end with SQLSTATE {state}, {meaning}, for some seconds."
     fault(name, numbers)(inject)
 
 
@@ -106,22 +110,25 @@ def read_only(weir: Weir, chance: Random) -> None:
     weir.administer(f"{setting} = on")
     try:
         weir.sql(_TERMINATE)
-        time.sleep(chance.uniform(1, 6))
+        time.sleep(chance.uniform(2, 6))
     finally:
         weir.administer(f"{setting} = off")
+    weir.expect_consumer_said(WAITING)
 
 
 @fault("table-missing", "34", quick=True)
 def table_missing(weir: Weir, chance: Random) -> None:
     """The table has another name for some seconds, as after half a migration: nothing may be dead-lettered."""
     weir.sql("ALTER TABLE readings RENAME TO readings_elsewhere")
-    time.sleep(chance.uniform(1, 6))
+    time.sleep(chance.uniform(2, 6))
     weir.sql("ALTER TABLE readings_elsewhere RENAME TO readings")
+    weir.expect_consumer_said(STUCK)
 
 
 @fault("column-missing", "34")
 def column_missing(weir: Weir, chance: Random) -> None:
     """A column has another name for some seconds: nothing may be dead-lettered."""
     weir.sql("ALTER TABLE readings RENAME COLUMN z TO elsewhere")
-    time.sleep(chance.uniform(1, 6))
+    time.sleep(chance.uniform(2, 6))
     weir.sql("ALTER TABLE readings RENAME COLUMN elsewhere TO z")
+    weir.expect_consumer_said(STUCK)

@@ -32,19 +32,25 @@ Make = Callable[[Fault, Numbered], Weir]
 
 
 def run(make: Make, fault: Fault, number: int, seed: int, say: Callable[[str], None]) -> Outcome:
-    """Run a fault once, the `number`th time, with a Weir that `make` makes. What goes wrong becomes a complaint."""
+    """Run a fault once, with a Weir that `make` makes. What goes wrong becomes a complaint.
+
+    The choices follow from the seed, the fault's name and the number of the run.
+    """
     moment, numbered = fault.moment(number), Numbered()
-    outcome = Outcome(fault.name, moment.name, seed)
-    chance = Random(seed)
-    with closing(make(fault, numbered)) as weir:
+    outcome = Outcome(fault.name, number, moment.name)
+    own_seed = f"{seed}/{fault.name}/{number}"
+    chance = Random(own_seed)
+    with _complaining(outcome), closing(make(fault, numbered)) as weir:
         say("starting")
         with _complaining(outcome):
             weir.start()
-            senders = Senders(weir.port, weir.devices, numbered, weir.log, moment, seed)
-            with _complaining(outcome):
-                _break_and_heal(weir, fault, chance, outcome, say)
-            say("draining")
-            senders.end()
+            senders = Senders(weir.port, weir.devices, numbered, weir.log, moment, own_seed)
+            try:
+                with _complaining(outcome):
+                    _break_and_heal(weir, fault, chance, outcome, say)
+            finally:
+                say("draining")
+                senders.end()
             _drain(weir, outcome)
         say("judging")
         with _complaining(outcome):

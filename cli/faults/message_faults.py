@@ -8,6 +8,7 @@ from pamqp.commands import Basic
 from pamqp.common import FieldTable
 
 from cli.faults import letters
+from cli.faults.database_faults import WAITING
 from cli.faults.fault import fault
 from cli.faults.weir import Weir
 from shared.broker.messages import PERSISTENT, Group
@@ -46,6 +47,7 @@ def dead_letters_full(weir: Weir, chance: Random) -> None:
         time.sleep(chance.uniform(2, 5))
     finally:
         weir.management("DELETE", policy)
+    weir.expect_consumer_said(WAITING)
 
 
 def _publish(weir: Weir, chance: Random, bad: int) -> None:

@@ -17,8 +17,9 @@ class Outcome:
     """Filled as the run goes; without a verdict it did not come to its end."""
 
     fault: str
+    #: From 0 on.
+    number: int
     moment: str
-    seed: int
     verdict: Verdict | None = None
     complaints: list[str] = field(default_factory=list)
     #: From healing until a fresh reading was accepted, and until it was stored.

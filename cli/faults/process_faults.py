@@ -103,7 +103,7 @@ def same_key_in_parallel(weir: Weir, chance: Random) -> None:
 def overload(weir: Weir, chance: Random) -> None:
     """150 senders more, without a pause, for twenty seconds; 2,000 readings may wait in the API."""
     before = weir.services.peak_mb["api"]
-    crowd = Senders(weir.port, weir.devices, weir.numbered, weir.log, _OVERLOAD, chance.randrange(1 << 32))
+    crowd = Senders(weir.port, weir.devices, weir.numbered, weir.log, _OVERLOAD, str(chance.random()))
     time.sleep(20)
     crowd.end()
     after = weir.services.peak_mb["api"]

@@ -1,6 +1,7 @@
 """The outcomes as a table for the terminal, and as docs/faults.md."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
@@ -26,6 +27,15 @@ between an idle, a steadily loaded and an overrun Weir.
 
 | fault | {columns} | again |
 |---|{rule}|---|
+"""
+_DURING = """
+## While it lasted
+
+All answers of all runs; the time they took during the fault (the worst run), the most memory seen, and what the broker
+delivered again as far as it still knows.
+
+| fault | answers | p50 ms | p99 ms | slowest ms | API MB | consumer MB | redelivered |
+|---|---|---:|---:|---:|---:|---:|---:|
 """
 _UNCOVERED = """
 ## Not covered here
@@ -75,7 +85,8 @@ def page(
     )
     lines = [_line(name, outcomes) for name, outcomes in found.items()]
     missing = [f"| {what} | {why} |\n" for what, why in UNCOVERED.items()]
-    return head + "".join(lines) + _notes(found) + _UNCOVERED + "".join(missing)
+    during = [_during(name, outcomes) for name, outcomes in found.items()]
+    return head + "".join(lines) + _notes(found) + _DURING + "".join(during) + _UNCOVERED + "".join(missing)
 
 
 def _line(name: str, outcomes: Sequence[Outcome]) -> str:
@@ -86,10 +97,31 @@ def _line(name: str, outcomes: Sequence[Outcome]) -> str:
     return f"| {what} | {' | '.join(cells(outcomes))} | {again} |\n"
 
 
+def _during(name: str, outcomes: Sequence[Outcome]) -> str:
+    answers: Counter[str] = Counter()
+    for one in outcomes:
+        answers.update(one.answers)
+    worst = [
+        _most(one.p50_ms for one in outcomes),
+        _most(one.p99_ms for one in outcomes),
+        _most(one.slowest_ms for one in outcomes),
+        _most(one.peak_mb.get("api") for one in outcomes),
+        _most(one.peak_mb.get("consumer") for one in outcomes),
+        f"{sum(one.redeliveries or 0 for one in outcomes):,}",
+    ]
+    mix = ", ".join(f"{status}: {count:,}" for status, count in answers.most_common())
+    return f"| {name} | {mix} | {' | '.join(worst)} |\n"
+
+
+def _most(values: Iterable[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{max(known):,.0f}" if known else "–"
+
+
 def _notes(found: Mapping[str, Sequence[Outcome]]) -> str:
     """What failed and why, and what went with a queue that was deleted."""
     notes = [
-        f"* {one.fault}, seed {one.seed}, {one.moment}: {'; '.join(one.complaints)}\n"
+        f"* {one.fault}, run {one.number + 1} ({one.moment}): {'; '.join(one.complaints)}\n"
         for outcomes in found.values()
         for one in outcomes
         if not one.passed

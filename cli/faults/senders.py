@@ -81,7 +81,7 @@ class Senders:
     """So many senders as the moment has, each in a thread, until `end`."""
 
     def __init__(
-        self, port: int, devices: Sequence[Device], numbered: Numbered, log: OracleLog, moment: Moment, seed: int
+        self, port: int, devices: Sequence[Device], numbered: Numbered, log: OracleLog, moment: Moment, seed: str
     ) -> None:
         self._moment = moment
         self._log = log

@@ -4,11 +4,13 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx
+from sqlalchemy.exc import SQLAlchemyError
 
 from cli.faults import letters
 from cli.faults.database import Database
@@ -91,6 +93,10 @@ class Weir:
     def log_lines(self) -> int:
         """How many lines API and consumer have logged."""
         return sum(self.services.log(name).read_bytes().count(b"\n") for name in ("api", "consumer"))
+
+    def expect_consumer_said(self, words: str) -> None:
+        """Note it when the fault did not reach the consumer: then it has shown nothing."""
+        self.expect(words in self.services.log("consumer").read_text(), f"the consumer did not say {words!r}")
 
     def spring(self, trap: Trap) -> None:
         """Lie in wait on the consumer's way to the database until the trap springs. Raises Unavailable."""
@@ -175,9 +181,10 @@ class Weir:
         self.database.close()
         self.http.close()
         self.log.close()
-        self.management("DELETE", "vhosts/{vhost}")
+        with suppress(httpx.HTTPError, SQLAlchemyError):  # what a broken server keeps goes with its folder
+            self.management("DELETE", "vhosts/{vhost}")
+            self.administer(f"DROP DATABASE {self.name} WITH (FORCE)")
         self._management.close()
-        self.administer(f"DROP DATABASE {self.name} WITH (FORCE)")
 
     def _make(self) -> None:
         self.administer(f"CREATE DATABASE {self.name} TEMPLATE {NAME}")

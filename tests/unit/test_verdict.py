@@ -8,6 +8,8 @@ import pytest
 from cli.faults.oracle import ACCEPTED, Answer, Sent, oracle_log
 from cli.faults.outcome import Outcome
 from cli.faults.readings import Numbered, bits, digest, row_of
+from cli.faults.report import page
+from cli.faults.table import FAULTS
 from cli.faults.verdict import is_what_was_sent, judge
 from shared.streams import readings
 from shared.streams.stream import TimeBounds
@@ -96,10 +98,26 @@ def test_only_what_was_accepted_before_its_queue_was_deleted_is_gone():
 
 
 def test_answer_that_is_neither_yes_nor_come_again_is_a_complaint():
-    outcome = Outcome("any", "idle", 1)
+    outcome = Outcome("any", 0, "idle")
     outcome.observe([sent(0, 1, 500, "TimeoutError", 503, ACCEPTED)], 0, 10)
     assert outcome.complaints == ["an answer was 500"]
     assert outcome.answers == {"500": 1, "TimeoutError": 1, "503": 1, "202": 1}
+
+
+def test_report_names_each_fault_its_command_and_what_failed():
+    verdict = judge(NUMBERED, [sent(0, 3, ACCEPTED)], [row(0)], [])
+    failed = Outcome("broker-killed", 4, "burst", verdict, verdict.complaints(), 1.0, 2.5)
+    machine = {"cores": 2, "cpu": "a processor", "memory_gb": 8}
+    text = page({"broker-killed": [failed]}, 7, machine, {"PostgreSQL": "18.6"})
+    assert "| 1 | 3 | 2 | 0 | 0 | 0 | 0 | 2.5 | 2.5 | `make faults only=broker-killed`, 1 failed |" in text
+    assert "* broker-killed, run 5 (burst): 2 lost" in text
+    assert "PostgreSQL 18.6" in text
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=list(FAULTS))
+def test_every_fault_says_what_it_does(fault):
+    assert fault.what.endswith(".")
+    assert fault.numbers
 
 
 def test_log_is_read_back_as_it_was_written(tmp_path):
