@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up down reset status test check format loadtest bench
+.PHONY: help up down reset status test check format loadtest bench faults
 
 BIN := .venv/bin
 # Made last, so an interrupted install is never taken for a whole one.
@@ -42,6 +42,10 @@ loadtest: $(READY) ## 50 users for half a minute against the running API
 
 bench: $(READY) ## measure Weir beside its limits, on servers of its own: a quarter of an hour, on a quiet machine
 	@$(BIN)/python -m cli bench
+
+faults: $(READY) ## break it in every way and prove that nothing is lost: hours; only=NAME for one, quick=1 for five minutes
+	@$(BIN)/python -m cli faults $(if $(only),--only $(only)) $(if $(quick),--quick) $(if $(runs),--runs $(runs)) \
+		$(if $(seed),--seed $(seed)) $(if $(json),--json)
 
 # A clone where nothing was ever started needs no install to stop nothing, and one that runs is stopped as it is.
 where_something_runs = if [ ! -e .weir ]; then echo "Nothing was started here."; exit 0; fi; \

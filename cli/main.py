@@ -17,6 +17,7 @@ from cli.bench import command as benchmark
 from cli.dead_letters import dead_letters_app
 from cli.doctor import report
 from cli.doctor.checks import State, worst
+from cli.faults import command as harness
 from cli.stack import Stack
 from shared.config import load
 from shared.errors import WeirError
@@ -106,6 +107,7 @@ app.command()(readings.stats)
 app.command()(tracing.trace)
 app.add_typer(dead_letters_app, name="dead-letters")
 app.command()(benchmark.bench)
+app.command()(harness.faults)
 
 
 def main() -> None:

@@ -1,13 +1,24 @@
-"""Real servers as plain children of this process: for the tests and the benchmark."""
+"""Real servers as plain children of this process: for the tests, the benchmark and the faults."""
 
+import os
+import shutil
+import signal
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
 from signal import Signals
 
-from cli.programs import Program, inherited_environment, wait_until
-from cli.servers import PostgresServer, RabbitServer
+from cli.programs import Program, free_ports, inherited_environment, wait_until
+from cli.rabbitmq_installation import find_or_install
+from cli.servers import PostgresServer, RabbitPorts, RabbitServer
 
 READY_SECONDS = 90
 STOP_SECONDS = 30
+#: In /var/tmp and not in /tmp, which may be memory: then fsync would cost nothing.
+TEMPORARY = "/var/tmp"  # noqa: S108
 
 
 class RunningServer:
@@ -44,11 +55,11 @@ class RunningServer:
         wait_until(self.server.is_ready, READY_SECONDS, f"no {self.server.name}; see the logs in {self.server.folder}")
         return self.server
 
-    def kill(self) -> None:
-        """Kill -9 the server itself; `start` brings it back on the data it has."""
+    def kill(self, number: Signals = Signals.SIGKILL) -> None:
+        """End the server itself by a signal, -9 unless told; `start` brings it back on the data it has."""
         child, _ = self._children.pop(self.server.name)
-        child.kill()
-        child.wait()
+        child.send_signal(number)
+        child.wait(STOP_SECONDS)
 
     def stop(self) -> None:
         for child, program in reversed(self._children.values()):
@@ -60,3 +71,45 @@ class RunningServer:
                 child.kill()
                 child.wait()
         self._children.clear()
+
+
+@dataclass(frozen=True)
+class PrivateServers:
+    """Both servers, ready, in a folder that goes with them."""
+
+    folder: Path
+    postgres: RunningServer
+    rabbit: RunningServer
+
+
+@contextmanager
+def private_servers(purpose: str) -> Iterator[PrivateServers]:
+    """Start both servers; on leaving, whatever happened, they end and the folder goes."""
+    folder = Path(tempfile.mkdtemp(prefix=f"weir-{purpose}-", dir=os.environ.get("TMPDIR") or TEMPORARY))
+    with _undisturbed_end(), ExitStack() as end:
+        end.callback(shutil.rmtree, folder, ignore_errors=True)
+        rabbit_ports = RabbitPorts(*free_ports(len(fields(RabbitPorts))))
+        rabbit = RunningServer(RabbitServer(folder / "rabbitmq", rabbit_ports, find_or_install()))
+        end.callback(rabbit.stop)
+        postgres = RunningServer(PostgresServer(folder / "postgres", *free_ports(1)))
+        end.callback(postgres.stop)
+        rabbit.ready()
+        postgres.ready()
+        yield PrivateServers(folder, postgres, rabbit)
+
+
+@contextmanager
+def _undisturbed_end() -> Iterator[None]:
+    """SIGTERM ends the run as Ctrl-C does, and neither disturbs the tidying up that follows."""
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(*_: object) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from cli.bench import backlog, wrk
 from cli.bench.load import BATCH, DEVICES, post, requests
 from cli.bench.part import Bench
-from cli.bench.processes import memory_mb
 from cli.bench.single_readings import lane_url
 from cli.bench.storing import USUAL_GROUP
+from cli.process_tree import memory_mb
 
 SERVICES = ("api", "consumer", "worker")
 FEW = 10_000

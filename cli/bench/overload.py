@@ -5,8 +5,8 @@ from threading import Thread
 
 from cli.bench import wrk
 from cli.bench.part import Bench
-from cli.bench.processes import memory_mb
 from cli.bench.single_readings import lane_url
+from cli.process_tree import memory_mb
 
 #: More connections than these bring the lane no more.
 NEEDED = 256

@@ -99,24 +99,3 @@ class Processes:
 
     def _log(self, name: str) -> Path:
         return self._folder / f"{name}.log"
-
-
-def memory_mb(pid: int) -> float:
-    """Memory of a process and all it started: PSS, which shares what they share (megabytes of 10^6)."""
-    return sum(_pss(one) for one in (pid, *_descendants(pid))) * 1024 / 1e6
-
-
-def _pss(pid: int) -> int:
-    with suppress(OSError):  # it has ended meanwhile
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1])
-    return 0
-
-
-def _descendants(pid: int) -> list[int]:
-    children = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
-            children += [int(child) for child in task.read_text().split()]
-    return [*children, *(one for child in children for one in _descendants(child))]

@@ -1,13 +1,8 @@
 """A Weir of the benchmark's own: private servers in a temporary folder, gone at the end however it comes."""
 
-import os
-import shutil
-import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import fields
 from pathlib import Path
 from uuid import UUID
 
@@ -16,17 +11,14 @@ import httpx
 from cli.bench.figures import Invalid
 from cli.bench.processes import Processes
 from cli.bench.store import Store
-from cli.programs import free_ports, wait_until
-from cli.rabbitmq_installation import find_or_install
-from cli.running import RunningServer
-from cli.servers import PostgresServer, RabbitPorts, RabbitServer
+from cli.programs import wait_until
+from cli.running import RunningServer, private_servers
+from cli.servers import PostgresServer, RabbitServer
 from shared.errors import Unavailable
 from shared.migrations import upgrade
 
 SETTLE_SECONDS = 60
 STILL_SECONDS = 0.1
-#: In /var/tmp and not in /tmp, which may be memory: then fsync would cost nothing.
-TEMPORARY = "/var/tmp"  # noqa: S108
 
 
 class Rig:
@@ -115,35 +107,9 @@ class Rig:
 @contextmanager
 def rig() -> Iterator[Rig]:
     """Start the servers; on leaving, whatever happened, everything ends and the folder goes."""
-    folder = Path(tempfile.mkdtemp(prefix="weir-bench-", dir=os.environ.get("TMPDIR") or TEMPORARY))
-    with _undisturbed_end(), ExitStack() as end:
-        end.callback(shutil.rmtree, folder, ignore_errors=True)
-        rabbit_ports = RabbitPorts(*free_ports(len(fields(RabbitPorts))))
-        rabbit = RunningServer(RabbitServer(folder / "rabbitmq", rabbit_ports, find_or_install()))
-        end.callback(rabbit.stop)
-        postgres = RunningServer(PostgresServer(folder / "postgres", *free_ports(1)))
-        end.callback(postgres.stop)
-        rabbit.ready()
-        postgres.ready()
-        upgrade(postgres.server.url)
-        whole = Rig(postgres, rabbit, folder)
+    with private_servers("bench") as servers, ExitStack() as end:
+        upgrade(servers.postgres.server.url)
+        whole = Rig(servers.postgres, servers.rabbit, servers.folder)
         end.callback(whole.close)
         end.callback(whole.processes.stop_all)
         yield whole
-
-
-@contextmanager
-def _undisturbed_end() -> Iterator[None]:
-    """SIGTERM ends the run as Ctrl-C does, and neither disturbs the tidying up that follows."""
-    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _interrupt(*_: object) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt

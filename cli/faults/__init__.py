@@ -1,0 +1,1 @@
+"""`weir faults`: break Weir on servers of its own, and judge what is left."""

@@ -1,0 +1,125 @@
+"""`weir faults`: break, heal, judge, keep."""
+
+import json
+import platform
+import random
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Annotated
+
+import httpx
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from cli.bench.machine import machine
+from cli.faults import engine, report
+from cli.faults.database import Database
+from cli.faults.fault import Fault
+from cli.faults.outcome import Outcome
+from cli.faults.readings import Numbered
+from cli.faults.services import CHECKOUT
+from cli.faults.table import FAULTS
+from cli.faults.weir import Weir
+from cli.running import PrivateServers, private_servers
+from cli.servers import RabbitServer
+from shared import logs
+from shared.migrations import upgrade
+
+PAGE = CHECKOUT / "docs" / "faults.md"
+
+console = Console(highlight=False)
+progress = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def faults(
+    *,
+    only: Annotated[str | None, typer.Option(metavar="NAME,…", help=f"Only these: {', '.join(FAULTS)}.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Some faults, once each: five minutes at most.")] = False,
+    runs: Annotated[
+        int | None, typer.Option(min=1, help="How often each fault is run, whatever the table says.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Make the choices of an earlier run again.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and no table.")] = False,
+) -> None:
+    """Break Weir in every way of the table, on servers of its own, and prove that nothing is lost or stored twice.
+
+    Only a whole run is kept, in docs/faults.md: those marked ★ twenty times, which takes hours. Ends with 1 when any
+    verdict fails.
+    """
+    names = list(FAULTS) if only is None else only.split(",")
+    for name in names:
+        if name not in FAULTS:
+            raise typer.BadParameter(f"there is no fault {name}; there are {', '.join(FAULTS)}")
+    logs.configure("critical", as_json=False)
+    seed = random.randrange(1 << 32) if seed is None else seed
+    progress.print(f"seed {seed}")
+    chosen = [FAULTS[name] for name in names if FAULTS[name].quick or not quick]
+    with private_servers("faults") as servers:
+        upgrade(servers.postgres.server.url)
+        versions = _versions(servers)
+        found = {one.name: _runs(servers, one, runs or (1 if quick else one.runs), seed) for one in chosen}
+    failed = not all(one.passed for outcomes in found.values() for one in outcomes)
+    if as_json:
+        outcomes = [one.as_json() for some in found.values() for one in some]
+        print(json.dumps({"seed": seed, "machine": machine(), "versions": versions, "runs": outcomes}, indent=2))
+    else:
+        console.print(report.table(found))
+    if not (only or quick or runs):
+        PAGE.write_text(report.page(found, seed, machine(), versions))
+        progress.print(f"kept in {PAGE.relative_to(CHECKOUT)}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _runs(servers: PrivateServers, fault: Fault, count: int, seed: int) -> Sequence[Outcome]:
+    """Run one fault so often."""
+    outcomes = []
+    for number in range(count):
+        title = f"{fault.name} {number + 1}/{count}, {fault.moment(number).name}"
+        began = time.monotonic()
+
+        def make(chosen: Fault, numbered: Numbered, number: int = number) -> Weir:
+            name = f"{chosen.name.replace('-', '_')}_{number}"
+            folder = servers.folder / name
+            folder.mkdir()
+            for server in (servers.postgres, servers.rabbit):  # whatever the run before has left
+                server.start()
+                server.ready()
+            return Weir(servers, name, folder, numbered, chosen.settings)
+
+        with progress.status(title) as line:
+            outcome = engine.run(
+                make,
+                fault,
+                number,
+                seed,
+                lambda step, title=title: line.update(f"{title}: {step} …"),  # type: ignore[misc]
+            )
+        _show(title, outcome, time.monotonic() - began)
+        outcomes.append(outcome)
+    return outcomes
+
+
+def _show(title: str, outcome: Outcome, seconds: float) -> None:
+    verdict = outcome.verdict
+    counts = f"{verdict.accepted:,} accepted, {verdict.recovered} recovered, {verdict.dead} dead" if verdict else ""
+    mark = "[green]✓[/green]" if outcome.passed else "[red]✗[/red]"
+    progress.print(f"  {mark} {title}: {counts} [dim]({seconds:.0f} s)[/dim]")
+    for complaint in outcome.complaints:
+        progress.print(f"    [red]{escape(complaint)}[/red]")
+
+
+def _versions(servers: PrivateServers) -> dict[str, str]:
+    postgres, rabbit = servers.postgres.server, servers.rabbit.server
+    assert isinstance(rabbit, RabbitServer)
+    with closing(Database(postgres.url)) as database:
+        ((version,),) = database.rows("SHOW server_version")
+    overview = httpx.get(f"{rabbit.management_url}/api/overview", trust_env=False).raise_for_status().json()
+    return {
+        "PostgreSQL": str(version).split()[0],
+        "RabbitMQ": overview["rabbitmq_version"],
+        "Erlang": overview["erlang_version"],
+        "Python": platform.python_version(),
+    }

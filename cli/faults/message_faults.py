@@ -1,0 +1,98 @@
+"""Messages that others publish straight to the exchange, and what does not fit in them."""
+
+import math
+import time
+from random import Random
+
+from pamqp.commands import Basic
+from pamqp.common import FieldTable
+
+from cli.faults import letters
+from cli.faults.database_faults import WAITING
+from cli.faults.fault import fault
+from cli.faults.weir import Weir
+from shared.broker.messages import PERSISTENT, Group
+from shared.streams import READINGS
+from shared.streams.stream import COPY, JSON
+
+MESSAGES, READINGS_EACH = 10, 40
+
+
+@fault("one-bad-row-per-message", "35", starred=True, quick=True)
+def one_bad_row_per_message(weir: Weir, chance: Random) -> None:
+    """Messages in which one reading breaks a constraint of the table: it alone is dead-lettered."""
+    for _ in range(MESSAGES):
+        _publish(weir, chance, 1)
+        time.sleep(chance.uniform(0, 0.2))
+
+
+@fault("many-bad-rows", "36")
+def many_bad_rows(weir: Weir, chance: Random) -> None:
+    """Messages in which one reading, half of them or all break a constraint."""
+    for bad in (1, READINGS_EACH // 2, READINGS_EACH):
+        _publish(weir, chance, bad)
+
+
+@fault("dead-letters-full", "41")
+def dead_letters_full(weir: Weir, chance: Random) -> None:
+    """The queue of the dead letters takes no more: the consumer waits with what it holds."""
+    policy = "policies/{vhost}/small"
+    weir.management("PUT", policy, {
+        "pattern": r"^weir\.readings\.dead$", "apply-to": "queues", "priority": 9,
+        "definition": {"max-length": 3, "overflow": "reject-publish"},
+    })  # fmt: skip
+    try:
+        for _ in range(MESSAGES):
+            _publish(weir, chance, 2)
+        time.sleep(chance.uniform(2, 5))
+    finally:
+        weir.management("DELETE", policy)
+    weir.expect_consumer_said(WAITING)
+
+
+def _publish(weir: Weir, chance: Random, bad: int) -> None:
+    """Publish a message of readings, so many of which have an axis that the table does not take."""
+    first = weir.log.take(READINGS_EACH)
+    numbers = range(first, first + READINGS_EACH)
+    chosen = chance.sample(numbers, bad)
+    key = weir.devices[0].key
+    rows = [
+        weir.numbered.copy_tuple(number, key, **({chance.choice("xyz"): math.inf} if number in chosen else {}))
+        for number in numbers
+    ]
+    group = Group(READINGS, opened=0.0)
+    group.add(b"".join(rows), READINGS_EACH)
+    weir.publish_readings([(group.properties(), group.body())], first, READINGS_EACH, chosen)
+
+
+@fault("malformed-messages", "40", quick=True)
+def malformed_messages(weir: Weir, chance: Random) -> None:
+    """Messages that are empty, cut, not UTF-8, of 10 MB, of an unknown version, or have no id or no headers."""
+    messages = _malformed()
+    chance.shuffle(messages)
+    weir.malformed += len(messages)
+    weir.publish(messages)
+
+
+def _malformed() -> list[letters.Raw]:
+    return [
+        (_json("empty"), b""),
+        (_json("cut"), b'[{"x": 1, "y"'),
+        (_json("not-utf-8"), b'[{"x": "\xff\xfe"}]'),
+        (_json("large"), b"[" + b" " * 10_000_000),
+        (_json(None), b'[{"x": 1, "y": 1, "z": 1}]'),
+        (_ours("no-headers", None), b"\0" * 50),
+        (_ours("short", 1), b"\0" * 50),
+        (_ours("version", 1, "readings/99"), b"\0"),
+    ]
+
+
+def _json(message_id: str | None) -> Basic.Properties:
+    return Basic.Properties(message_id=message_id, content_type=JSON, delivery_mode=PERSISTENT)
+
+
+def _ours(message_id: str, records: int | None, message_type: str = READINGS.message_type) -> Basic.Properties:
+    headers: FieldTable = {} if records is None else {"records": records, "minute": int(time.time()) // 60}
+    return Basic.Properties(
+        message_id=message_id, message_type=message_type, content_type=COPY, delivery_mode=PERSISTENT, headers=headers
+    )

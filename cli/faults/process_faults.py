@@ -1,0 +1,138 @@
+"""Faults of Weir's own processes, and of those who send to it."""
+
+import socket
+import threading
+import time
+from contextlib import ExitStack
+from random import Random
+from signal import Signals
+from uuid import uuid4
+
+from cli.faults.database_faults import COMMIT
+from cli.faults.fault import fault
+from cli.faults.outcome import UNAVAILABLE
+from cli.faults.proxy import Trap
+from cli.faults.senders import BURST, STEADY, Moment, Sender, Senders
+from cli.faults.weir import Weir
+from cli.programs import HOST
+
+_OVERLOAD = Moment("overload", 150, 0.0, 20)
+
+
+@fault("consumer-killed", "18", starred=True, quick=True)
+def consumer_killed(weir: Weir, chance: Random) -> None:
+    """The consumer is killed with -9 at any moment, three times."""
+    for _ in range(3):
+        weir.services.end("consumer", Signals.SIGKILL)
+        weir.services.start("consumer")
+        time.sleep(chance.uniform(0.5, 2.5))
+
+
+@fault("consumer-killed-in-copy", "18", starred=True)
+def consumer_killed_in_copy(weir: Weir, chance: Random) -> None:
+    """The consumer is killed with -9 in the middle of a COPY."""
+    weir.spring(Trap(b"COPY readings", forward=True, skip=chance.randrange(3)))
+    weir.services.end("consumer", Signals.SIGKILL)
+    weir.services.start("consumer")
+
+
+@fault("consumer-killed-before-ack", "17", starred=True, quick=True)
+def consumer_killed_before_ack(weir: Weir, chance: Random) -> None:
+    """The consumer is killed with -9 when its transaction is committed and its ack not yet sent."""
+    weir.spring(Trap(COMMIT, forward=True, skip=chance.randrange(3)))
+    time.sleep(chance.uniform(0.1, 0.5))
+    weir.services.end("consumer", Signals.SIGKILL)
+    weir.services.start("consumer")
+
+
+@fault("consumer-terminated", "20", quick=True)
+def consumer_terminated(weir: Weir, chance: Random) -> None:
+    """The consumer is told to stop under load: it writes and acks what it holds, and ends with 0."""
+    began = time.monotonic()
+    code = weir.services.end("consumer")
+    seconds = time.monotonic() - began
+    weir.expect(code == 0, f"the consumer ended with {code}")
+    weir.expect(seconds < 20, f"the consumer took {seconds:.0f} s to end")  # noqa: PLR2004 - its drain deadline
+    time.sleep(chance.uniform(0, 2))
+    weir.services.start("consumer")
+
+
+@fault("one-of-two-consumers-killed", "22")
+def one_of_two_consumers_killed(weir: Weir, chance: Random) -> None:
+    """Of two consumers one is killed with -9 again and again, ten times."""
+    weir.services.start("consumer-2")
+    for _ in range(10):
+        time.sleep(chance.uniform(0.5, 2))
+        weir.services.end("consumer-2", Signals.SIGKILL)
+        weir.services.start("consumer-2")
+
+
+@fault("api-killed", "53", quick=True)
+def api_killed(weir: Weir, chance: Random) -> None:
+    """The API is killed with -9, and started again."""
+    weir.services.end("api", Signals.SIGKILL)
+    time.sleep(chance.uniform(0, 2))
+    weir.services.start("api")
+
+
+@fault("api-terminated", "53")
+def api_terminated(weir: Weir, chance: Random) -> None:
+    """The API is told to stop under load: it answers everyone it let in, and ends with 0."""
+    code = weir.services.end("api")
+    weir.expect(code == 0, f"the API ended with {code}")
+    time.sleep(chance.uniform(0, 2))
+    weir.services.start("api")
+
+
+@fault("same-key-in-parallel", "52", quick=True)
+def same_key_in_parallel(weir: Weir, chance: Random) -> None:
+    """Five send the same submission under the same Idempotency-Key at the same moment, thirty times."""
+    senders = [Sender(weir.port, weir.devices[0], weir.numbered, weir.log) for _ in range(5)]
+    for _ in range(30):
+        key = str(uuid4())
+        sent, body = senders[0].submit(chance.choice([1, 3, 50]), key=key)
+        threads = [threading.Thread(target=one.attempt, args=(sent, body, key)) for one in senders]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for one in senders:
+        one.close()
+
+
+@fault("overload", "54", moments=(STEADY,), settings={"WEIR_WAITING_LIMIT": "200"})
+def overload(weir: Weir, chance: Random) -> None:
+    """150 senders more, without a pause, for twenty seconds; 200 readings may wait in the API, the rest is refused."""
+    before = weir.services.peak_mb["api"]
+    crowd = Senders(weir.port, weir.devices, weir.numbered, weir.log, _OVERLOAD, str(chance.random()))
+    time.sleep(20)
+    crowd.end()
+    shed = sum(answer.status == UNAVAILABLE for sent in weir.log.read() for answer in sent.answers)
+    weir.expect(shed > 0, "nothing was refused")
+    after = weir.services.peak_mb["api"]
+    weir.expect(after < 2 * before, f"the API's memory grew from {before:.0f} to {after:.0f} MB")
+
+
+@fault("slow-clients", "50", moments=(STEADY,))
+def slow_clients(weir: Weir, chance: Random) -> None:
+    """300 connections say nothing, or only half of their headers or body, for ten seconds; others are served."""
+    beginnings = (
+        b"",
+        b"POST /devices/",
+        f"POST /devices/{weir.devices[0].id}/stats/ HTTP/1.1\r\nHost: weir\r\nContent-Length: 99\r\n\r\n{{".encode(),
+    )
+    with ExitStack() as opened:
+        for number in range(300):
+            one = opened.enter_context(socket.create_connection((HOST, weir.port), timeout=5))
+            one.sendall(beginnings[number % len(beginnings)])
+        time.sleep(chance.uniform(2, 3))
+        weir.wait_until_accepted(50)
+        time.sleep(7)
+
+
+@fault("consumer-away", "55", moments=(STEADY, BURST))
+def consumer_away(weir: Weir, chance: Random) -> None:
+    """No consumer runs for ten to twenty seconds; then one takes up the backlog."""
+    weir.services.end("consumer")
+    time.sleep(chance.uniform(10, 20))
+    weir.services.start("consumer")

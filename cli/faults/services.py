@@ -1,0 +1,90 @@
+"""Weir's own processes, as a supervisor keeps them: one that ends by itself is started again."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from signal import Signals
+
+from cli.process_tree import memory_mb
+from cli.programs import inherited_environment
+
+CHECKOUT = Path(__file__).parents[2]
+LOOK_SECONDS = 0.25
+STOP_SECONDS = 40
+
+
+class Services:
+    """Children by name: `api`, `consumer`, `consumer-2`. What comes before the hyphen is the module that runs."""
+
+    def __init__(self, folder: Path, environments: Mapping[str, Mapping[str, str]]) -> None:
+        self.restarts: Counter[str] = Counter()
+        #: The most memory each was seen with, in megabytes.
+        self.peak_mb: dict[str, float] = {}
+        self._folder = folder
+        self._environments = environments
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._lock = threading.RLock()
+        self._ended = threading.Event()
+        self._watching = threading.Thread(target=self._watch, name="supervisor", daemon=True)
+        self._watching.start()
+
+    def start(self, name: str) -> None:
+        module = name.partition("-")[0]
+        environment = {**inherited_environment(), "PYTHONPATH": str(CHECKOUT), **self._environments[module]}
+        with self._lock, self.log(name).open("ab") as log:
+            self._running[name] = subprocess.Popen(
+                [sys.executable, "-m", module],
+                cwd=CHECKOUT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def end(self, name: str, number: Signals = Signals.SIGTERM) -> int:
+        """Send a signal, wait for the end and return the exit code. Raises TimeoutExpired, after a kill -9."""
+        with self._lock:
+            process = self._running.pop(name)
+        process.send_signal(number)
+        try:
+            return process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+
+    def pid(self, name: str) -> int:
+        return self._running[name].pid
+
+    def names(self, module: str) -> list[str]:
+        """The children that run this module now."""
+        with self._lock:
+            return [name for name in self._running if name.partition("-")[0] == module]
+
+    def close(self) -> None:
+        self._ended.set()
+        self._watching.join()
+        for process in self._running.values():
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self._running.clear()
+
+    def log(self, name: str) -> Path:
+        return self._folder / f"{name}.log"
+
+    def _watch(self) -> None:
+        while not self._ended.wait(LOOK_SECONDS):
+            with self._lock:
+                for name, process in list(self._running.items()):
+                    if process.poll() is not None:
+                        self.restarts[name] += 1
+                        self.start(name)
+                    self.peak_mb[name] = max(self.peak_mb.get(name, 0.0), memory_mb(process.pid))
