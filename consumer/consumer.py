@@ -93,7 +93,7 @@ class StreamConsumer:
                     async with asyncio.timeout_at(step.at):
                         await self._woken.wait()
         for writer in self._writers:
-            await writer.acquit_all()
+            await writer.suspects.acquit_all()
 
     async def drain(self) -> None:
         """Take no more; `run` returns when what is in hand is written."""
@@ -147,11 +147,11 @@ class StreamConsumer:
         """
         (suspect,) = cast(Sequence[Suspect], work.deliveries)
         receipt = self._reader.receipt_of(suspect.message)
-        delivery = self._reader.read_suspect(suspect.message, await writer.suspect(receipt))
+        delivery = self._reader.read_suspect(suspect.message, await writer.suspects.attempt(receipt))
         try:
             return await self._write(writer, Work([delivery], sift=work.sift))
         finally:
-            await writer.acquit(receipt)
+            await writer.suspects.acquit(receipt)
 
     async def _write(self, writer: Writer, work: Work) -> int:
         """Write all of it, or, to be sifted, all but its dead records; return of how many messages nothing was."""

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple, Self
 from uuid import UUID, uuid5
 
 import structlog
 
+from consumer.told import Told
 from shared.broker.channel import Message
-from shared.broker.messages import DIGESTS, KEYED, MINUTE, REACHED, RECORDS, SERIES, foreign_receipt, segments
+from shared.broker.messages import DIGESTS, KEYED, foreign_receipt, segments
 from shared.errors import InvalidRecord, TooLarge
 from shared.streams.decoding import EXPLANATIONS
 from shared.streams.readings import PG_EPOCH, microseconds
@@ -20,18 +20,11 @@ from shared.streams.stream import COPY, JSON, Stream, Submission, TimeBounds
 
 log = structlog.get_logger()
 
-#: Minutes since 1970 of the year 9999, the last that a timestamptz of ours needs to hold.
-_LAST_MINUTE = 253_402_300_800 // 60
-
 #: How often a quorum queue has handed a message out in vain.
 DELIVERY_COUNT = "x-delivery-count"
 #: After so many deaths of whoever had it in hand a message is handled alone; after so many of those who handled nothing
 #: else, it is dead.
 SUSPECT_AFTER, ATTEMPTS = 2, 3
-
-#: More records than a series of one minute can reach, with room in PostgreSQL's bigint.
-_MOST_REACHED = 1 << 48
-
 
 KEY_REUSED = "its Idempotency-Key was used for another body before"
 
@@ -138,34 +131,6 @@ class Delivery:
             part.dead.append(DeadRecord(None, fault.code, str(fault), part.rows, COPY))
             part.rows = b""
         return self.parts
-
-
-class Told(NamedTuple):
-    """What a message of ours tells in its headers, without a look into its body."""
-
-    records: int
-    minute: int
-    series: UUID | None
-    reached: int
-
-    @classmethod
-    def of(cls, message: Message) -> Self:
-        """Read them. Raises InvalidRecord."""
-        headers = message.properties.headers or {}
-        records, minute = headers.get(RECORDS), headers.get(MINUTE)
-        if not (isinstance(records, int) and isinstance(minute, int) and records > 0):
-            raise InvalidRecord("malformed", None, "a header is missing or of another type")
-        if not 0 < minute < _LAST_MINUTE:
-            raise InvalidRecord("malformed", None, "the minute of the message is not plausible")
-        series, reached = headers.get(SERIES), headers.get(REACHED)
-        if series is None:
-            return cls(records, minute, None, 0)
-        try:
-            if isinstance(series, str) and isinstance(reached, int) and records <= reached < _MOST_REACHED:
-                return cls(records, minute, UUID(series), reached)
-        except ValueError:
-            pass
-        raise InvalidRecord("malformed", None, "the series of the message is not plausible")
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,14 @@ from typing import Any
 from uuid import UUID
 
 import psycopg2
-import structlog
 
 from consumer.deliveries import DeadRecord, Delivery, Part
 from consumer.session import Connection, Session
+from consumer.suspects import Suspects
 from shared.database import meaning
 from shared.errors import InvalidRecord, WeirError
 from shared.ledger import ADD, NO_SERIES
 from shared.streams.stream import COPY, COPY_HEADER, COPY_TRAILER, Stream, split_rows
-
-log = structlog.get_logger()
 
 #: Minute and series.
 Place = tuple[int, str]
@@ -35,11 +33,6 @@ _RECEIPTS = """
 """
 
 
-_SUSPECT = """
-    INSERT INTO suspects (receipt) VALUES (%s)
-    ON CONFLICT (receipt) DO UPDATE SET attempts = suspects.attempts + 1 RETURNING attempts
-"""
-_ACQUIT = "DELETE FROM suspects WHERE receipt = ANY(%s::uuid[])"
 _DIGESTS = "SELECT id::text, digest FROM receipts WHERE id = ANY(%s::uuid[]) AND digest IS NOT NULL"
 _SEEN = "SELECT id::text FROM receipts WHERE id = ANY(%s::uuid[])"
 _KEYS = "SELECT id::text, key FROM devices WHERE id = ANY(%s::uuid[])"
@@ -58,7 +51,7 @@ class Writer:
 
     def __init__(self, database_url: str, stream: Stream, deadline: timedelta) -> None:
         self._session = Session(database_url, deadline)
-        self._not_acquitted: set[str] = set()
+        self.suspects = Suspects(self._session)
         self._stream = stream
         self._copy = f"COPY {stream.table} ({', '.join(stream.columns)}) FROM STDIN (FORMAT binary)"
 
@@ -94,32 +87,6 @@ class Writer:
         ids = [str(one) for one in device_ids]
         rows = await self._session.run(lambda connection: _select(connection, _KEYS, ids))
         return {UUID(device_id): key for device_id, key in rows}
-
-    async def suspect(self, receipt: UUID) -> int:
-        """Write down that a message is being handled alone; return which attempt this is.
-
-        Raises Unavailable or Misconfigured.
-        """
-        if str(receipt) in self._not_acquitted:
-            return 1  # this process has survived it
-        (attempts,) = await self._session.run(lambda connection: _one(connection, _SUSPECT, str(receipt)))
-        return int(attempts)
-
-    async def acquit(self, receipt: UUID) -> None:
-        """Strike that out: we have survived it. What cannot be struck out now is remembered until it can."""
-        self._not_acquitted.add(str(receipt))
-        await self.acquit_all()
-
-    async def acquit_all(self) -> None:
-        receipts = list(self._not_acquitted)
-        if not receipts:
-            return
-        try:
-            await self._session.run(lambda connection: _execute(connection, _ACQUIT, receipts))
-        except WeirError as error:
-            log.warning("a suspect waits to be acquitted", reason=str(error))
-        else:
-            self._not_acquitted.clear()
 
     def close(self) -> None:
         self._session.close()
@@ -214,18 +181,6 @@ class Writer:
             return self._sift(cursor, rows[:middle]) + self._sift(cursor, rows[middle:])
         cursor.execute("RELEASE SAVEPOINT half")
         return []
-
-
-def _execute(connection: Connection, statement: str, *parameters: object) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-
-
-def _one(connection: Connection, query: str, *parameters: object) -> tuple[Any, ...]:
-    with connection.cursor() as cursor:
-        cursor.execute(query, parameters)
-        row: tuple[Any, ...] = cursor.fetchone()
-    return row
 
 
 def _refuse_other_bodies(cursor: Any, repeated: Sequence[Part]) -> None:

@@ -12,7 +12,8 @@ from pamqp.common import FieldTable
 from pamqp.header import ContentHeader
 
 from shared.broker import frames
-from shared.broker.channel import Channel, meaning
+from shared.broker.channel import Channel
+from shared.broker.reasons import meaning
 from shared.errors import BrokerUnavailable, WeirError
 
 _PORTS = {"amqp": 5672, "amqps": 5671}

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import takewhile
 from typing import Protocol, TypeVar
 
 from pamqp.base import Frame
@@ -13,7 +12,9 @@ from pamqp.common import FieldTable
 from pamqp.header import ContentHeader
 
 from shared.broker import frames
-from shared.errors import BrokerUnavailable, Misconfigured, PublishRefused, WeirError
+from shared.broker.confirms import Confirms
+from shared.broker.reasons import meaning
+from shared.errors import BrokerUnavailable, PublishRefused, WeirError
 
 Reply = TypeVar("Reply", bound=Frame)
 
@@ -67,9 +68,7 @@ class Channel:
         self._released = released
         self._calling = asyncio.Lock()
         self._reply: asyncio.Future[Frame] | None = None
-        self._published = 0
-        self._unconfirmed: dict[int, tuple[str | None, asyncio.Future[None]]] = {}
-        self._returned: set[str | None] = set()
+        self._confirms = Confirms()
         self._publish_frames: dict[tuple[str, str], bytes] = {}
         self._content: _Content | None = None
         self._deliver: Callable[[Message], None] | None = None
@@ -119,12 +118,10 @@ class Channel:
             Misconfigured: no queue takes it; or there is no such exchange.
             BrokerUnavailable: no confirm came; whether it is kept is unknown.
         """
-        confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        confirmed = self._confirms.add(properties.message_id)
         if self.is_closed:
             confirmed.set_exception(self._fault())
             return confirmed
-        self._published += 1
-        self._unconfirmed[self._published] = properties.message_id, confirmed
         start = self._publish_frames.get((exchange, routing_key))
         if start is None:
             command = Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=True)
@@ -165,11 +162,10 @@ class Channel:
             return
         self.closing.set_result(fault)
         self._deliver = None
-        waiting = [confirmed for _, confirmed in self._unconfirmed.values()]
-        for one in [self._reply, *waiting]:
-            if one is not None and not one.done():
-                one.set_exception(self._fault())
-        self._unconfirmed.clear()
+        if self._reply is not None and not self._reply.done():
+            self._reply.set_exception(self._fault())
+        for confirmed in self._confirms.lose():
+            confirmed.set_exception(self._fault())
 
     def _on_method(self, frame: bytes) -> None:
         index = frames.index(frame)
@@ -181,6 +177,10 @@ class Channel:
             self._settle(frame, PublishRefused("the queue is full"))
         else:
             self._on_command(frames.parsed(frame))
+
+    def _settle(self, frame: bytes, fault: WeirError | None) -> None:
+        last, multiple = frames.settled(frame)
+        self._confirms.settle(last, fault, multiple=multiple)
 
     def _on_command(self, command: Frame | ContentHeader) -> None:
         if isinstance(command, Command.Close):
@@ -217,27 +217,11 @@ class Channel:
     def _complete(self, content: _Content) -> None:
         self._content = None
         if frames.index(content.method) != frames.DELIVER:
-            self._returned.add(content.properties.message_id)  # its ack comes next, and means nothing
+            self._confirms.returned(content.properties.message_id)
         elif self._deliver is not None:
             tag, redelivered = frames.delivery(content.method)
             body = content.parts[0] if len(content.parts) == 1 else b"".join(content.parts)
             self._deliver(Message(tag, redelivered, content.properties, body))
-
-    def _settle(self, frame: bytes, fault: WeirError | None) -> None:
-        last, multiple = frames.settled(frame)
-        tags = list(takewhile(lambda tag: tag <= last, self._unconfirmed)) if multiple else [last]
-        for tag in tags:
-            message_id, confirmed = self._unconfirmed.pop(tag)
-            found = fault
-            if message_id in self._returned:
-                self._returned.discard(message_id)
-                found = Misconfigured("the broker has no queue for this message")
-            if confirmed.done():
-                continue  # whoever published it has given up
-            if found is None:
-                confirmed.set_result(None)
-            else:
-                confirmed.set_exception(found)
 
     async def _call(self, command: Frame, expected: type[Reply]) -> Reply:
         async with self._calling:
@@ -261,14 +245,3 @@ class Channel:
         """A new one for each who is told: a raised exception gathers its traceback."""
         fault = self.closing.result()
         return type(fault)(*fault.args)
-
-
-def meaning(code: int | None, text: str | None) -> WeirError:
-    """Say what the broker's reason for closing means for us: come again, or call a person."""
-    match code:
-        case 403 | 530:
-            return Misconfigured(f"the broker refuses our user, its permissions or its virtual host ({text})")
-        case 404 | 406:
-            return Misconfigured(f"the broker's topology is not as designed ({text})")
-        case _:
-            return BrokerUnavailable(f"the broker closed ({code} {text})")
