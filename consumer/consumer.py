@@ -9,7 +9,7 @@ from typing import cast
 
 import structlog
 
-from consumer.core import Core, Work
+from consumer.core import Core, HeldBack, Work
 from consumer.dead_letters import DeadLetters
 from consumer.deliveries import Delivery, Part, Reader, Suspect
 from consumer.guard import Guard
@@ -126,11 +126,11 @@ class StreamConsumer:
             writers = [await self._free.get() for _ in range(len(self._writers) if work.is_alone else 1)]
         writer = self._writers[0] if work.is_alone else writers[0]  # who remembers what could not be acquitted
         try:
-            dead = await self._write_alone(writer, work) if work.is_alone else await self._write(writer, work)
+            dead = await self._write_alone(writer, work) if work.is_alone else await self._write_batch(writer, work)
         except WeirError as error:
             if isinstance(error, Misconfigured):
                 log.error("cannot write: call a person", stream=self._reader.stream.name, reason=str(error))
-            elif not isinstance(error, InvalidRecord):
+            elif not isinstance(error, InvalidRecord | HeldBack):
                 log.warning("waiting to write", stream=self._reader.stream.name, reason=str(error))
             self._core.failed(work, error, _now())
         else:
@@ -152,6 +152,14 @@ class StreamConsumer:
             return await self._write(writer, Work([delivery], sift=work.sift))
         finally:
             await writer.suspects.acquit(receipt)
+
+    async def _write_batch(self, writer: Writer, work: Work) -> int:
+        """Write a batch, unless it turns out to hold what the guard holds back."""
+        deliveries = _deliveries(work)
+        await self._resolve(writer, deliveries)
+        if self._core.holds_back and any(one.is_dead for one in deliveries):
+            raise HeldBack("nothing of a message can be written, as of nearly every one")
+        return await self._write(writer, work)
 
     async def _write(self, writer: Writer, work: Work) -> int:
         """Write all of it, or, to be sifted, all but its dead records; return of how many messages nothing was."""

@@ -35,6 +35,10 @@ class Delivery(Protocol):
         """Whether nothing of it can be written, as far as one can see by now."""
 
 
+class HeldBack(WeirError):
+    """What could be seen to be dead only once it was looked into is not dead-lettered now."""
+
+
 class State(Enum):
     READY = auto()
     WRITING = auto()
@@ -96,6 +100,11 @@ class Core:
         #: Why something dead is in hand and not dead-lettered, if it is so.
         self.held_back: str | None = None
 
+    @property
+    def holds_back(self) -> bool:
+        """Whether what is dead is to be held back."""
+        return self._guard.is_tripped
+
     def deliver(self, delivery: Delivery, now: float) -> None:
         self._arrived.append((now, delivery))
         self._records += max(delivery.records, 1)
@@ -123,6 +132,7 @@ class Core:
         work.state = State.READY
         if isinstance(fault, InvalidRecord):
             self._narrow_down(work)
+        if isinstance(fault, InvalidRecord | HeldBack):
             return
         self._resume_at = now + self._wait * self._chance.uniform(0.5, 1.0)
         self._wait = min(self._wait * 2, LONGEST_WAIT)

@@ -9,7 +9,7 @@ from pamqp.commands import Basic
 from pamqp.common import FieldTable
 
 from consumer.deliveries import DeadRecord, Part
-from shared.broker.connection import BrokerConnection
+from shared.broker.connection import BrokerConnection, blocked
 from shared.broker.messages import PERSISTENT
 from shared.broker.publisher import publish_dead
 from shared.errors import BrokerUnavailable
@@ -62,6 +62,10 @@ class DeadLetters:
         try:
             async with asyncio.timeout(self._deadline):
                 channel = await self._connection.channel()
+                if self._connection.blocked:
+                    raise blocked()
                 await publish_dead(channel, self._stream, record.body, properties)
         except TimeoutError as error:
+            if self._connection.fault is None and not self._connection.blocked:
+                self._connection.reset()  # it takes letters and confirms none
             raise self._connection.fault or BrokerUnavailable("no confirm for a dead letter") from error

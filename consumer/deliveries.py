@@ -160,6 +160,9 @@ class Reader:
     def read(self, message: Message) -> Delivery:
         """Read one message. Whatever is wrong with it becomes a dead record, never an error."""
         receipt = self.receipt_of(message)
+        if not message.is_readable:
+            fault = InvalidRecord("malformed", None, "the properties of the message cannot be read")
+            return self._dead(message, receipt, fault)
         try:
             if message.properties.content_type == COPY:
                 return self._ours(receipt, message)

@@ -17,12 +17,17 @@ class Intake:
         self._limit_bytes = limit_bytes
         self._size_bytes = 0
         self._deliver = deliver
+        self._is_cancelling = self._is_dropping = False
 
     def deliver(self, message: Message) -> None:
         """Take a message in. The connection reads nothing else meanwhile."""
+        if self._is_dropping:
+            return
         self._deliver(message)
         self._size_bytes += len(message.body)
-        if self._size_bytes > self._limit_bytes:
+        if self._size_bytes > self._limit_bytes and self._is_cancelling:
+            self._is_dropping = True
+        elif self._size_bytes > self._limit_bytes:
             self.channel.line.pause_reading()
 
     def settle(self, last_tag: int, size_bytes: int) -> None:
@@ -33,6 +38,9 @@ class Intake:
             self.channel.line.resume_reading()
 
     async def cancel(self) -> None:
-        """Have nothing more delivered. The answer comes after all that is on its way, so that is let in."""
+        """Have nothing more delivered. The answer comes after all that is on its way: that is read, but over the bound
+        it is dropped, unacked, and so delivered again.
+        """
+        self._is_cancelling = True
         self.channel.line.resume_reading()
         await self.channel.cancel()

@@ -26,7 +26,7 @@ class Told(NamedTuple):
         """Read them. Raises InvalidRecord."""
         headers = message.properties.headers or {}
         records, minute = headers.get(RECORDS), headers.get(MINUTE)
-        if not (isinstance(records, int) and isinstance(minute, int) and records > 0):
+        if not (isinstance(records, int) and isinstance(minute, int) and 0 < records < _MOST_REACHED):
             raise InvalidRecord("malformed", None, "a header is missing or of another type")
         if not 0 < minute < _LAST_MINUTE:
             raise InvalidRecord("malformed", None, "the minute of the message is not plausible")

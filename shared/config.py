@@ -97,12 +97,12 @@ class Settings(BaseSettings):
     #: Most records that share one message, so that a delivery stays small beside the consumer's memory.
     message_limit: Count = 10_000
     #: Longest silence on a broker connection before it counts as dead is three times this.
-    heartbeat: Span = timedelta(seconds=10)
+    heartbeat: Annotated[Span, Field(ge=timedelta(seconds=1), le=timedelta(seconds=65_535))] = timedelta(seconds=10)
 
     #: A device's key is remembered this long; so is an id that is not known.
     device_memory: Span = timedelta(minutes=10)
     unknown_device_memory: Span = timedelta(seconds=5)
-    #: Most devices remembered, known and unknown together.
+    #: Most devices remembered. Of ids that nobody has, a tenth as many beside them.
     device_memory_limit: Count = 200_000
 
     #: Most Idempotency-Keys whose bodies are remembered; of older ones the table of receipts tells, once they are stored.

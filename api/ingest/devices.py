@@ -13,6 +13,8 @@ from shared.errors import DatabaseUnavailable
 
 #: Queries for devices at one time, and how many requests may wait for one: a storm of unknown ids stops here.
 LOOKUPS, WAITING = 4, 1_000
+#: Of the ids that may be remembered, one in so many may be one that nobody has.
+STRANGERS = 10
 
 
 class Devices:
@@ -26,13 +28,15 @@ class Devices:
         self._memory = memory.total_seconds()
         self._unknown_memory = unknown_memory.total_seconds()
         self._limit = limit
-        self._remembered: dict[UUID | str, tuple[int, float]] = {}
+        self._known: dict[UUID | str, tuple[int, float]] = {}
+        #: Apart from the others, and fewer: however many strangers come, nobody known is forgotten for them.
+        self._unknown: dict[UUID | str, tuple[int, float]] = {}
         self._lookups = asyncio.Semaphore(LOOKUPS)
         self._waiting = 0
 
     def remembered(self, device_id: UUID | str) -> int | None:
         """Return the device's key, 0 when there is no such device, None when a query must tell."""
-        found = self._remembered.get(device_id)
+        found = self._known.get(device_id) or self._unknown.get(device_id)
         if found is None or found[1] < time.monotonic():
             return None
         return found[0]
@@ -52,12 +56,15 @@ class Devices:
 
     def remember(self, device_id: UUID, key: int) -> None:
         """Remember a device under its id, and under the id's usual text so that the lane need not parse it."""
-        expires = time.monotonic() + (self._memory if key else self._unknown_memory)
+        memory, expires, most = self._known, time.monotonic() + self._memory, 2 * self._limit
+        if not key:
+            memory, expires, most = self._unknown, time.monotonic() + self._unknown_memory, 2 * self._limit // STRANGERS
         for name in (device_id, str(device_id)):
-            self._remembered.pop(name, None)
-            self._remembered[name] = (key, expires)
-        while len(self._remembered) > 2 * self._limit:
-            self._remembered.pop(next(iter(self._remembered)))
+            self._unknown.pop(name, None)
+            memory.pop(name, None)
+            memory[name] = (key, expires)
+        while len(memory) > most:
+            memory.pop(next(iter(memory)))
 
     async def _look_up(self, device_ids: list[UUID]) -> dict[UUID, int]:
         if self._waiting >= WAITING:
@@ -66,13 +73,14 @@ class Devices:
         try:
             async with within(LOOKUP_DEADLINE), self._lookups:
                 # Whoever waited for another's query of the same device finds its answer here.
-                missing = [device_id for device_id in device_ids if self.remembered(device_id) is None]
+                known = {device_id: self.remembered(device_id) for device_id in device_ids}
+                missing = [device_id for device_id, key in known.items() if key is None]
                 found = await self._threads.run(self._query, missing) if missing else {}
                 for device_id in missing:
                     self.remember(device_id, found.get(device_id, 0))
         finally:
             self._waiting -= 1
-        return {device_id: self.remembered(device_id) or found.get(device_id, 0) for device_id in device_ids}
+        return {device_id: found.get(device_id, 0) if key is None else key for device_id, key in known.items()}
 
     def _query(self, device_ids: list[UUID]) -> dict[UUID, int]:
         with translated(), self._engine.connect() as connection:

@@ -15,7 +15,7 @@ from api.ingest.body import Headers, Receive, Scope, read_body
 from api.ingest.devices import Devices
 from api.ingest.keys import Keys
 from api.ingest.room import Room
-from shared.broker.messages import digest_of, keyed_receipt
+from shared.broker.messages import NO_DIGEST, digest_of, keyed_receipt
 from shared.broker.publisher import Publisher
 from shared.errors import InvalidRecord, NotFound
 from shared.streams import readings
@@ -71,7 +71,10 @@ class ReadingIngest:
         body = await read_body(headers, receive, self._body_limit, self._room)
         now, bounds = self._now()
         rows = readings.encode_one(body, key, now, bounds)
-        kept_under = await self._publish(rows, 1, self._receipt(headers, device), body)
+        receipt = self._receipt(headers, device)
+        digest = await self._claimed(receipt, body)
+        del body  # nobody needs it while the broker is waited for, and it may be far larger than its rows
+        kept_under = await self._publisher.submit(rows, 1, receipt, digest)
         return Answer(202, [*_ACCEPTED_HEADERS, _location(kept_under)], _ACCEPTED)
 
     async def batch(self, device: str, scope: Scope, receive: Receive) -> Answer:
@@ -82,7 +85,10 @@ class ReadingIngest:
         now, bounds = self._now()
         decode = partial(readings.decode_of_device, key=key, limit=self._submission_limit)
         encoded = await self._decoded(body, partial(decode, body, _media_type(headers), now, bounds))
-        return await self._submit(encoded, self._receipt(headers, device), body)
+        receipt = self._receipt(headers, device)
+        digest = await self._claimed(receipt, body) if encoded.records else NO_DIGEST
+        del body
+        return await self._submit(encoded, receipt, digest)
 
     async def gateway(self, scope: Scope, receive: Receive) -> Answer:
         """Answer `POST /stats/batch`, where each reading names its device."""
@@ -93,7 +99,10 @@ class ReadingIngest:
         submission = await self._decoded(body, partial(decode, body, _media_type(headers), now, bounds))
         keys = await self._devices.keys(submission.device_ids)
         encoded = await self._decoded(body, partial(submission.encode, keys))
-        return await self._submit(encoded, self._receipt(headers, submission.device_ids), body)
+        receipt = self._receipt(headers, submission.device_ids)
+        digest = await self._claimed(receipt, body) if encoded.records else NO_DIGEST
+        del body, submission  # which has the body in its hands, too
+        return await self._submit(encoded, receipt, digest)
 
     async def _decoded(self, body: bytes, decode: Callable[[], Decoded]) -> Decoded:
         """Decode a body where it holds nobody up: here when it is small, otherwise in a thread."""
@@ -104,22 +113,24 @@ class ReadingIngest:
             async with self._decoding:
                 return await asyncio.to_thread(decode)
 
-    async def _submit(self, encoded: Encoded, receipt: UUID | None, sent: bytes) -> Answer:
+    async def _submit(self, encoded: Encoded, receipt: UUID | None, digest: bytes) -> Answer:
         if not encoded.records:
             return problem_of_rejected(encoded.rejected)
-        kept_under = await self._publish(encoded.rows, encoded.records, receipt, sent)
+        kept_under = await self._publisher.submit(encoded.rows, encoded.records, receipt, digest)
         body = _batch_body(encoded.records, encoded.rejected)
         headers = [(b"content-type", JSON), (b"content-length", str(len(body)).encode()), _location(kept_under)]
         return Answer(202, headers, body)
 
-    async def _publish(self, rows: bytes, records: int, receipt: UUID | None, sent: bytes) -> str:
-        """Publish, and return the receipt; a key must not have been used for anything but what was sent now."""
+    async def _claimed(self, receipt: UUID | None, sent: bytes) -> bytes:
+        """Use the key for what was sent, and return its digest. Raises KeyReused when it was used for something else.
+
+        The digest is of the bytes: the rows hold the time of acceptance where a reading brings none of its own.
+        """
         if receipt is None:
-            return await self._publisher.submit(rows, records)
-        # Of the bytes themselves: the rows hold the time of acceptance where a reading brings none of its own.
+            return NO_DIGEST
         digest = await self._decoded(sent, partial(digest_of, sent))
         await self._keys.claim(receipt, digest)
-        return await self._publisher.submit(rows, records, receipt, digest)
+        return digest
 
     async def _key(self, device: str) -> int:
         key = await self._devices.key(parse_device_id(device))

@@ -13,6 +13,7 @@ from api import dead_letters
 from api.dead_letters import Found, stream_of
 from api.dependencies import Cursor, Limit, Services, ServicesOf, in_utc, link_next, page
 from api.errors import problem_of_rejected
+from api.problems import problems
 from api.replay import Replayer
 from api.routes.readings import as_response
 from api.routes.users import after
@@ -78,13 +79,13 @@ async def list_dead_letters(
     return [DeadLetterSummary.model_validate(one) for one in found]
 
 
-@router.get("/{letter_id}")
+@router.get("/{letter_id}", responses=problems(404))
 async def get_dead_letter(letter_id: UUID, services: ServicesOf) -> DeadLetter:
     """Show one dead letter: its records as JSON, what came as it came, and what was done with it."""
     return _shown(await services.threads.run(dead_letters.find, services.engine, letter_id))
 
 
-@router.patch("/{letter_id}")
+@router.patch("/{letter_id}", responses=problems(404, 409))
 async def edit_dead_letter(letter_id: UUID, edit: Edit, services: ServicesOf) -> Any:
     """Mend a letter that is open. The records are judged as when they are submitted; the original is kept.
 
@@ -106,7 +107,7 @@ async def edit_dead_letter(letter_id: UUID, edit: Edit, services: ServicesOf) ->
     return await get_dead_letter(letter_id, services)
 
 
-@router.delete("/{letter_id}", status_code=204)
+@router.delete("/{letter_id}", status_code=204, responses=problems(404, 409))
 async def discard_dead_letter(
     letter_id: UUID,
     services: ServicesOf,

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from sqlalchemy import Connection, Engine, text
 
 from api.dependencies import ServicesOf
+from api.problems import problems
 from api.schemas import DeadRecord, Receipt
 from shared.broker.messages import made_at
 from shared.database import translated
@@ -29,7 +30,7 @@ _OPEN = text("""
 """)
 
 
-@router.get("/receipts/{receipt_id}")
+@router.get("/receipts/{receipt_id}", responses=problems(410))
 async def get_receipt(receipt_id: UUID, services: ServicesOf) -> Receipt:
     """Tell whether the submission kept under this receipt is stored.
 

@@ -107,7 +107,7 @@ class Connection(asyncio.Protocol):
         """Say goodbye and wait for the answer; the deadline is the caller's."""
         if not self.is_closed:
             self.write(frames.method(Command.Close(200, "done", 0, 0), 0))
-            await self.closing
+            await asyncio.wait({self.closing})  # whose waiter may be cancelled, but never itself
 
     def abort(self) -> None:
         """Drop the connection as it is."""
@@ -127,10 +127,11 @@ class Connection(asyncio.Protocol):
         try:
             for kind, number, frame in self._cutter.cut(data):
                 if number:
-                    self._channels[number].receive(kind, frame)
+                    if channel := self._channels.get(number):  # otherwise both sides have let go of it meanwhile
+                        channel.receive(kind, frame)
                 elif kind == frames.METHOD:
                     self._on_command(frames.parsed(frame))
-        except (ValueError, KeyError) as error:
+        except ValueError as error:
             self._lose(BrokerUnavailable(f"the broker is not understood ({error})"))
 
     def _on_command(self, command: Frame | ContentHeader) -> None:

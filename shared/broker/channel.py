@@ -31,6 +31,8 @@ class Message:
     redelivered: bool
     properties: Basic.Properties
     body: bytes
+    #: Whether its properties could be read; otherwise they are empty.
+    is_readable: bool = True
 
 
 class Line(Protocol):
@@ -47,6 +49,7 @@ class _Content:
 
     method: bytes
     properties: Basic.Properties = field(default_factory=Basic.Properties)
+    is_readable: bool = True
     left: int = -1
     parts: list[bytes] = field(default_factory=list)
 
@@ -69,6 +72,7 @@ class Channel:
         self._calling = asyncio.Lock()
         self._reply: asyncio.Future[Frame] | None = None
         self._confirms = Confirms()
+        self._has_said_goodbye = False
         self._publish_frames: dict[tuple[str, str], bytes] = {}
         self._content: _Content | None = None
         self._deliver: Callable[[Message], None] | None = None
@@ -87,6 +91,7 @@ class Channel:
         await self._call(Confirm.Select(), Confirm.SelectOk)
 
     async def close(self) -> None:
+        self._has_said_goodbye = True
         await self._call(_GOODBYE, Command.CloseOk)
 
     async def declare_exchange(self, name: str, *, passive: bool = False) -> None:
@@ -118,16 +123,17 @@ class Channel:
             Misconfigured: no queue takes it; or there is no such exchange.
             BrokerUnavailable: no confirm came; whether it is kept is unknown.
         """
-        confirmed = self._confirms.add(properties.message_id)
         if self.is_closed:
-            confirmed.set_exception(self._fault())
-            return confirmed
+            lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            lost.set_exception(self._fault())
+            return lost
         start = self._publish_frames.get((exchange, routing_key))
         if start is None:
             command = Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=True)
             start = self._publish_frames[exchange, routing_key] = frames.method(command, self.number)
-        content = frames.content(self.number, properties, body, self._frame_bytes)
-        self._write(b"".join((start, *content)))
+        message = b"".join((start, *frames.content(self.number, properties, body, self._frame_bytes)))
+        confirmed = self._confirms.add(properties.message_id)  # the broker counts what is written, and nothing else
+        self._write(message)
         return confirmed
 
     async def consume(self, queue: str, prefetch: int, deliver: Callable[[Message], None]) -> None:
@@ -185,7 +191,8 @@ class Channel:
     def _on_command(self, command: Frame | ContentHeader) -> None:
         if isinstance(command, Command.Close):
             self._write(frames.method(Command.CloseOk(), self.number))
-            self._released()
+            if not self._has_said_goodbye:  # otherwise its answer to that is still to come
+                self._released()
             self.lose(meaning(command.reply_code, command.reply_text))
         elif isinstance(command, Basic.Cancel):  # the queue was deleted, or moved
             self.lose(BrokerUnavailable("the broker delivers no more from this queue"))
@@ -196,13 +203,18 @@ class Channel:
             self.lose(BrokerUnavailable("the channel was closed"))
 
     def _on_header(self, frame: bytes) -> None:
-        header = frames.parsed(frame)
-        if self._content is None or not isinstance(header, ContentHeader):
+        content = self._content
+        if content is None:
             raise ValueError("a content header came without a method")
-        self._content.properties = header.properties
-        self._content.left = header.body_size
-        if not header.body_size:
-            self._complete(self._content)
+        content.left = frames.body_size(frame)
+        try:
+            header = frames.parsed(frame)
+            assert isinstance(header, ContentHeader)
+            content.properties = header.properties
+        except ValueError:
+            content.is_readable = False  # one message of another producer must not cost the connection
+        if not content.left:
+            self._complete(content)
 
     def _on_body(self, frame: bytes) -> None:
         content = self._content
@@ -221,7 +233,7 @@ class Channel:
         elif self._deliver is not None:
             tag, redelivered = frames.delivery(content.method)
             body = content.parts[0] if len(content.parts) == 1 else b"".join(content.parts)
-            self._deliver(Message(tag, redelivered, content.properties, body))
+            self._deliver(Message(tag, redelivered, content.properties, body, content.is_readable))
 
     async def _call(self, command: Frame, expected: type[Reply]) -> Reply:
         async with self._calling:
@@ -233,6 +245,7 @@ class Channel:
                 reply = await self._reply
             except asyncio.CancelledError:
                 if not self.is_closed:
+                    self._has_said_goodbye = True
                     self._write(frames.method(_GOODBYE, self.number))
                 self.lose(BrokerUnavailable("the broker did not answer in time"))
                 raise

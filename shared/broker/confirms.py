@@ -29,6 +29,8 @@ class Confirms:
         """The broker has spoken of a number, or of all up to it: kept, or not because of `fault`."""
         numbers = list(takewhile(lambda number: number <= last, self._unconfirmed)) if multiple else [last]
         for number in numbers:
+            if number not in self._unconfirmed:
+                continue  # of a channel that is lost on our side
             message_id, confirmed = self._unconfirmed.pop(number)
             found = fault
             if message_id in self._returned:

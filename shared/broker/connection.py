@@ -77,6 +77,7 @@ class BrokerConnection:
     def reset(self) -> None:
         """Give the connection up, so that `run` makes a new one and everything on it anew."""
         self._opened.clear()
+        self._channel = None
         self._given_up.set()
 
     async def check(self, inspect: Callable[[Channel], Awaitable[None]], deadline: timedelta) -> None:
@@ -107,9 +108,10 @@ class BrokerConnection:
             self._opened.clear()
             self._channel = None
             try:
-                with suppress(WeirError):
-                    async with within(DEADLINE):
-                        await self._connection.close()
+                if not self._given_up.is_set():  # who did not answer will not answer a goodbye
+                    with suppress(WeirError):
+                        async with within(DEADLINE):
+                            await self._connection.close()
             finally:
                 self._connection.abort()
 

@@ -27,6 +27,7 @@ DELIVER, ACK, NACK = commands.Basic.Deliver.index, commands.Basic.Ack.index, com
 _KINDS = (METHOD, HEADER, BODY, constants.FRAME_HEARTBEAT)
 _START = struct.Struct(">BHI")
 _INDEX = struct.Struct(">I")
+_BODY_SIZE = struct.Struct(">Q")
 _TAGGED = struct.Struct(">QB")
 _ACK_FRAME = struct.Struct(">BHIIQBB")
 
@@ -82,6 +83,12 @@ def parsed(frame: bytes) -> Frame | ContentHeader:
     return found
 
 
+def body_size(header: bytes) -> int:
+    """Read how long the body will be that a content header announces."""
+    found: int = _BODY_SIZE.unpack_from(header, 11)[0]
+    return found
+
+
 def delivery(frame: bytes) -> tuple[int, bool]:
     """Read a Basic.Deliver: its tag, and whether it was delivered before. Its names are those of our own consumer."""
     tag, redelivered = _TAGGED.unpack_from(frame, 12 + frame[11])
@@ -99,8 +106,15 @@ def ack(channel: int, tag: int, *, multiple: bool) -> bytes:
 
 
 def content(channel: int, properties: commands.Basic.Properties, body: bytes, frame_bytes: int) -> Iterator[bytes]:
-    """Make the frames that follow a Basic.Publish: the header, and the body in as many as it needs."""
-    yield codec.marshal(ContentHeader(0, len(body), properties), channel)
+    """Make the frames that follow a Basic.Publish: the header, and the body in as many as it needs.
+
+    Raises:
+        ValueError: the header does not fit a frame, and cannot be split.
+    """
+    header = codec.marshal(ContentHeader(0, len(body), properties), channel)
+    if len(header) > frame_bytes:
+        raise ValueError("the properties of a message are too large")
+    yield header
     most = frame_bytes - OVERHEAD
     for start in range(0, len(body), most):
         part = body[start : start + most]

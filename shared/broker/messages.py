@@ -29,6 +29,7 @@ PERSISTENT = 2
 _TIMED = 7
 #: Bytes of a digest; all zero where none is known.
 DIGEST_BYTES = 16
+NO_DIGEST = bytes(DIGEST_BYTES)
 
 
 def new_receipt() -> UUID:
@@ -92,7 +93,7 @@ class Group:
     series: str | None = None
     reached: int = 0
 
-    def add(self, rows: bytes, records: int, receipt: UUID | None = None, digest: bytes = bytes(DIGEST_BYTES)) -> str:
+    def add(self, rows: bytes, records: int, receipt: UUID | None = None, digest: bytes = NO_DIGEST) -> str:
         """Take a submission in; the answer is the receipt it will be kept under. A keyed one brings its digest."""
         self.records += records
         self.size += len(rows)

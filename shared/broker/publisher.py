@@ -12,7 +12,7 @@ from pamqp.commands import Basic
 from shared.broker.backlog import Backlog
 from shared.broker.channel import Channel
 from shared.broker.connection import BrokerConnection, blocked
-from shared.broker.messages import DIGEST_BYTES, Group, Series
+from shared.broker.messages import NO_DIGEST, Group, Series
 from shared.errors import BrokerUnavailable, Misconfigured, PublishRefused, WeirError
 from shared.streams.stream import DEAD_EXCHANGE, EXCHANGE, Stream
 
@@ -20,6 +20,8 @@ log = structlog.get_logger()
 
 #: Turns of the event loop that a group may gather, so that senders who never pause cannot hold it back.
 LONGEST_GATHERING = 50
+#: Keyed submissions in one message: each takes 40 bytes of its header, which must fit one frame of 128 KB.
+KEYED_LIMIT = 2_000
 #: Wait before the same message is given to the broker again after its connection was lost.
 RETRY_SECONDS = 0.05
 
@@ -64,9 +66,7 @@ class Publisher:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def submit(
-        self, rows: bytes, records: int, receipt: UUID | None = None, digest: bytes = bytes(DIGEST_BYTES)
-    ) -> str:
+    async def submit(self, rows: bytes, records: int, receipt: UUID | None = None, digest: bytes = NO_DIGEST) -> str:
         """Return the receipt's text once the broker has confirmed the message that carries these rows.
 
         Raises:
@@ -122,7 +122,8 @@ class Publisher:
 
     def _gathering(self, records: int) -> tuple[Group, list[asyncio.Future[None]]]:
         """Give the group that is being gathered, or start one when the last has no room."""
-        if not self._groups or self._groups[-1][0].records + records > self._message_limit:
+        last = self._groups[-1][0] if self._groups else None
+        if last is None or last.records + records > self._message_limit or len(last.keyed) >= KEYED_LIMIT:
             self._groups.append((Group(self.stream, asyncio.get_running_loop().time()), []))
         return self._groups[-1]
 
@@ -146,8 +147,11 @@ class Publisher:
         return self._series
 
     async def _publish(self, group: Group) -> None:
-        deadline = group.opened + self._deadline
+        deadline, began = group.opened + self._deadline, asyncio.get_running_loop().time()
+        if began >= deadline:
+            raise PublishRefused("it waited behind others until its time was over, and was not published")
         body, properties = group.body(), group.properties()
+        unknown = False
         try:
             async with asyncio.timeout_at(deadline):
                 while True:
@@ -157,15 +161,20 @@ class Publisher:
                     try:
                         return await channel.publish(EXCHANGE, self.stream.name, body, properties)
                     except BrokerUnavailable:
+                        unknown = True
                         self._series = None  # the next message cannot say whether this one is kept
                         log.warning("publishing again", stream=self.stream.name, receipt=group.receipt)
                         await asyncio.sleep(RETRY_SECONDS)
-        except Misconfigured:
-            self._connection.reset()  # what is missing is declared anew on the next channel
+        except (PublishRefused, Misconfigured) as error:
+            if isinstance(error, Misconfigured):
+                self._connection.reset()  # what is missing is declared anew on the next channel
+            if unknown:  # an attempt before this one may have been kept
+                raise BrokerUnavailable("the broker did not confirm, and then refused") from error
             raise
         except TimeoutError as error:
             self._series = None
             fault = self._connection.fault
-            if fault is None and not self._connection.blocked:
+            waited = asyncio.get_running_loop().time() - began
+            if fault is None and not self._connection.blocked and waited >= self._deadline / 2:
                 self._connection.reset()  # a connection that is open but dead would go on swallowing groups
             raise fault or BrokerUnavailable("the broker did not confirm in time") from error

@@ -262,6 +262,23 @@ async def test_broker_that_falls_silent_is_given_up_after_three_heartbeats(weir:
             await publish(channel, 1)
 
 
+async def test_goodbye_that_is_not_answered_still_ends_the_connection_for_everyone(weir: Weir) -> None:
+    connection = await Connection.open(weir.amqp_url, SECOND * 10)
+    channel = await connection.channel()
+    async with channel_to(weir.amqp_url):
+        connection.pause_reading()
+        waiting = publish(channel, 1)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await connection.close()
+        connection.abort()
+        assert channel.is_closed
+        with pytest.raises(BrokerUnavailable):
+            await waiting
+        with pytest.raises(BrokerUnavailable):
+            await connection.channel()
+
+
 async def test_group_published_by_us_is_one_the_consumer_reads(weir: Weir) -> None:
     group = group_of(([row(1, 840_000_000_000_000, 1.0)], None))
     async with channel_to(weir.amqp_url) as channel:

@@ -2,18 +2,27 @@
 
 import json
 import signal
+import struct
 from uuid import uuid4
 
 import pytest
 from factories import Weir, channel_to, group_of, publish_group, row
 from pamqp.commands import Basic
 
+from shared.broker.frames import method
+from shared.broker.messages import Group
 from shared.streams import READINGS
 from shared.streams.readings import microseconds
 from shared.streams.stream import EXCHANGE
 
 NOON = 840_000_000_000_000
 NAN = float("nan")
+
+
+async def publish_group_beside(weir: Weir, group: Group) -> None:
+    """Publish on a channel of its own: what another one wrote by hand has upset its count of confirms."""
+    async with channel_to(weir.amqp_url) as channel:
+        await publish_group(channel, group)
 
 
 def ledger(weir: Weir) -> tuple[int, ...]:
@@ -113,14 +122,18 @@ async def test_message_that_kills_the_consumer_is_quarantined_without_its_neighb
     assert 3 <= deaths <= 10
 
 
-async def test_when_every_message_fails_they_stay_in_the_queue_and_good_ones_go_on(weir: Weir) -> None:
+@pytest.mark.parametrize("kind", ["unknown version", "unknown device"])
+async def test_when_every_message_fails_they_stay_in_the_queue_and_good_ones_go_on(weir: Weir, kind: str) -> None:
     weir.environment |= {"WEIR_DEAD_IN_A_ROW": "5", "WEIR_BATCH_LIMIT": "5"}
-    body, unknown = garbled(message_type="readings/99")
+    body, properties = garbled(message_type="readings/99")
+    if kind == "unknown device":
+        body = json.dumps([{"device_id": str(uuid4()), "x": 1, "y": 2, "z": 3}]).encode()
+        properties = Basic.Properties(content_type="application/json", delivery_mode=2)
     weir.start("consumer")
     async with channel_to(weir.amqp_url) as channel:
         for number in range(40):
-            unknown.message_id = str(uuid4())
-            await channel.publish(EXCHANGE, READINGS.name, body, unknown)
+            properties.message_id = str(uuid4())
+            await channel.publish(EXCHANGE, READINGS.name, body, properties)
             if number == 20:
                 weir.wait_for(lambda: weir.scalar("SELECT count(*) FROM receipts") >= 5)
         weir.wait_for(lambda: "nearly every message fails" in weir.log("consumer"))
@@ -202,6 +215,25 @@ async def test_message_nobody_can_read_is_dead_lettered_with_its_reason(
         weir.start("consumer")
     weir.wait_until_stored(1)
     assert [(found, why) for found, _, _, why in letters(weir, 1)] == [(body, code)]
+
+
+async def test_message_whose_properties_cannot_be_read_costs_only_itself(weir: Weir) -> None:
+    not_utf8 = b"\xff\xfe"
+    content_type = bytes([len(not_utf8)]) + not_utf8
+    header = struct.pack(">HHQH", 60, 0, 4, 0x8000) + content_type
+    body = b"body"
+    async with channel_to(weir.amqp_url) as channel:
+        publishing = method(Basic.Publish(exchange=EXCHANGE, routing_key=READINGS.name), channel.number)
+        for kind, payload in ((2, header), (3, body)):
+            publishing += struct.pack(">BHI", kind, channel.number, len(payload)) + payload + b"\xce"
+        channel.line.write(publishing)
+        await channel.ready_messages(READINGS.queue)  # so that it has come before the next
+        fine = group_of(([row(1, NOON, 5.0)], None))
+        weir.start("consumer")
+        await publish_group_beside(weir, fine)
+    weir.wait_until_stored(1)
+    ((found, _, index, code),) = letters(weir, 1)
+    assert (found, index, code) == (body, None, "malformed")
 
 
 async def test_json_of_another_producer_is_stored_under_the_same_schema(weir: Weir) -> None:

@@ -5,7 +5,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -322,7 +322,8 @@ class Stopped:
         signal.pidfd_send_signal(self._handle, signal.SIGSTOP)
 
     def go_on(self) -> None:
-        signal.pidfd_send_signal(self._handle, signal.SIGCONT)
+        with suppress(ProcessLookupError):  # the server may have ended it meanwhile
+            signal.pidfd_send_signal(self._handle, signal.SIGCONT)
         os.close(self._handle)
 
 

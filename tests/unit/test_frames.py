@@ -74,6 +74,12 @@ def test_what_is_no_amqp_is_said_to_be_none(stream):
         list(frames.Cutter().cut(stream))
 
 
+def test_header_that_fits_no_frame_is_refused_before_anything_is_written():
+    properties = Basic.Properties(headers={"keyed": bytearray(FRAME_BYTES)})
+    with pytest.raises(ValueError, match="too large"):
+        list(frames.content(1, properties, b"", FRAME_BYTES))
+
+
 def test_frame_that_cannot_be_read_is_a_value_error():
     with pytest.raises(ValueError, match="cannot be read"):
         frames.parsed(b"\x01\0\1\0\0\0\4\xff\xff\xff\xff\xce")

@@ -1,0 +1,113 @@
+"""What a sender is told is true: not kept, or not known to be kept; and nobody's haste costs the connection."""
+
+import asyncio
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from shared.broker.publisher import KEYED_LIMIT, Publisher
+from shared.errors import BrokerUnavailable, PublishRefused
+from shared.streams import READINGS
+
+ROW = bytes(READINGS.record_bytes)
+DOUBT, FULL = BrokerUnavailable("no confirm came"), PublishRefused("the queue is full")
+DEADLINE = 10
+
+
+class Broker:
+    """Connection and channel in one. Each publish waits until the test answers it."""
+
+    blocked = False
+    fault = None
+
+    def __init__(self):
+        self.bodies = []
+        self.answers = []
+        self.resets = 0
+        self.published = asyncio.Event()
+
+    async def channel(self):
+        return self
+
+    def reset(self):
+        self.resets += 1
+
+    def publish(self, exchange, routing_key, body, properties):
+        self.bodies.append(body)
+        self.answers.append(asyncio.get_running_loop().create_future())
+        self.published.set()
+        return self.answers[-1]
+
+    async def answer(self, fault=None):
+        async with asyncio.timeout(DEADLINE):
+            await self.published.wait()
+        self.published.clear()
+        if fault is None:
+            self.answers[-1].set_result(None)
+        else:
+            self.answers[-1].set_exception(fault)
+
+
+@pytest.fixture
+def broker():
+    return Broker()
+
+
+@pytest.fixture
+async def publisher(broker):
+    publisher = Publisher(
+        READINGS,
+        broker,
+        deadline=timedelta(seconds=5),
+        message_limit=10_000,
+        waiting_limit=100_000,
+        on_confirm=lambda _: None,
+    )
+    running = asyncio.create_task(publisher.run())
+    yield publisher
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_group_whose_time_is_over_is_not_published_and_costs_no_connection(broker, publisher, monkeypatch):
+    first = asyncio.create_task(publisher.submit(ROW, 1))
+    async with asyncio.timeout(DEADLINE):
+        await broker.published.wait()
+    second = asyncio.create_task(publisher.submit(ROW, 1))
+    await asyncio.sleep(0)
+    loop = asyncio.get_running_loop()
+    later = loop.time() + 6  # the first is confirmed, after longer than the second may take
+    await broker.answer()
+    monkeypatch.setattr(loop, "time", lambda: later)
+    with pytest.raises(PublishRefused):
+        await second
+    await first
+    assert len(broker.bodies) == 1
+    assert broker.resets == 0
+
+
+async def test_refusal_after_an_attempt_that_may_have_been_kept_is_no_certainty(broker, publisher):
+    submitting = asyncio.create_task(publisher.submit(ROW, 1))
+    await broker.answer(DOUBT)
+    await broker.answer(FULL)
+    with pytest.raises(BrokerUnavailable):
+        await submitting
+    assert broker.bodies[0] == broker.bodies[1]
+
+
+async def test_refusal_of_the_first_attempt_is_certain(broker, publisher):
+    submitting = asyncio.create_task(publisher.submit(ROW, 1))
+    await broker.answer(FULL)
+    with pytest.raises(PublishRefused):
+        await submitting
+
+
+async def test_keyed_submissions_of_one_message_fit_its_header(broker, publisher):
+    count = KEYED_LIMIT + 10
+    submitting = [asyncio.create_task(publisher.submit(ROW, 1, uuid4())) for _ in range(count)]
+    for _ in range(2):
+        await broker.answer()
+    async with asyncio.timeout(DEADLINE):
+        await asyncio.gather(*submitting)
+    assert [len(body) // len(ROW) for body in broker.bodies] == [KEYED_LIMIT, 10]
