@@ -14,7 +14,8 @@ import structlog
 
 from consumer.session import Connection, Session
 from shared.broker import topology
-from shared.broker.channel import Channel, Message
+from shared.broker.channel import Channel
+from shared.broker.content import Message
 from shared.broker.messages import foreign_receipt, replay_receipt
 from shared.errors import Unavailable, WeirError
 from shared.streams import STREAMS

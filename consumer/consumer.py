@@ -16,8 +16,9 @@ from consumer.guard import Guard
 from consumer.intake import Intake
 from consumer.writer import KeyReused, Writer
 from shared.broker import topology
-from shared.broker.channel import Channel, Message
+from shared.broker.channel import Channel
 from shared.broker.connection import within
+from shared.broker.content import Message
 from shared.errors import InvalidRecord, Misconfigured, WeirError
 from shared.streams import STREAMS
 

@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 import structlog
 
 from consumer.told import Told
-from shared.broker.channel import Message
+from shared.broker.content import Message
 from shared.broker.messages import DIGESTS, KEYED, foreign_receipt, segments
 from shared.errors import InvalidRecord, TooLarge
 from shared.streams.decoding import EXPLANATIONS

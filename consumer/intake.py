@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from shared.broker.channel import Channel, Message
+from shared.broker.channel import Channel
+from shared.broker.content import Message
 
 
 class Intake:

@@ -3,7 +3,7 @@
 from typing import NamedTuple, Self
 from uuid import UUID
 
-from shared.broker.channel import Message
+from shared.broker.content import Message
 from shared.broker.messages import MINUTE, REACHED, RECORDS, SERIES
 from shared.errors import InvalidRecord
 

@@ -6,7 +6,7 @@ import sys
 
 from consumer.__main__ import main
 from consumer.deliveries import Delivery, Reader
-from shared.broker.channel import Message
+from shared.broker.content import Message
 
 MARKER = b"kills whoever reads it"
 read = Reader.read

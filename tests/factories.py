@@ -20,7 +20,8 @@ import psycopg2
 from cli.programs import free_ports, inherited_environment, wait_until
 from shared.broker import topology
 from shared.broker.amqp import Connection
-from shared.broker.channel import Channel, Message
+from shared.broker.channel import Channel
+from shared.broker.content import Message
 from shared.broker.messages import Group, digest_of
 from shared.config import Settings
 from shared.streams import READINGS, STREAMS

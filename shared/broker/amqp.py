@@ -176,6 +176,7 @@ class Connection(asyncio.Protocol):
         self.closing.set_result(fault)
         if not self._opened.done():
             self._opened.set_exception(fault)
+            self._opened.exception()  # whoever opened it may have given up already
         for channel in self._channels.values():
             channel.lose(fault)
         if self._transport is not None:

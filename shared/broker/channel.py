@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from pamqp.base import Frame
@@ -13,6 +12,7 @@ from pamqp.header import ContentHeader
 
 from shared.broker import frames
 from shared.broker.confirms import Confirms
+from shared.broker.content import Content, Message
 from shared.broker.reasons import meaning
 from shared.errors import BrokerUnavailable, PublishRefused, WeirError
 
@@ -23,35 +23,12 @@ _CONSUMER_TAG = "weir"
 _GOODBYE = Command.Close(200, "done", 0, 0)
 
 
-@dataclass(slots=True)
-class Message:
-    """A message as the broker hands it out."""
-
-    tag: int
-    redelivered: bool
-    properties: Basic.Properties
-    body: bytes
-    #: Whether its properties could be read; otherwise they are empty.
-    is_readable: bool = True
-
-
 class Line(Protocol):
     """What a channel needs of its connection."""
 
     def write(self, data: bytes) -> None: ...
     def pause_reading(self) -> None: ...
     def resume_reading(self) -> None: ...
-
-
-@dataclass(slots=True)
-class _Content:
-    """A message whose frames are still coming in."""
-
-    method: bytes
-    properties: Basic.Properties = field(default_factory=Basic.Properties)
-    is_readable: bool = True
-    left: int = -1
-    parts: list[bytes] = field(default_factory=list)
 
 
 class Channel:
@@ -74,7 +51,7 @@ class Channel:
         self._confirms = Confirms()
         self._has_said_goodbye = False
         self._publish_frames: dict[tuple[str, str], bytes] = {}
-        self._content: _Content | None = None
+        self._content: Content | None = None
         self._deliver: Callable[[Message], None] | None = None
 
     @property
@@ -176,7 +153,7 @@ class Channel:
     def _on_method(self, frame: bytes) -> None:
         index = frames.index(frame)
         if index in (frames.DELIVER, Basic.Return.index):
-            self._content = _Content(frame)
+            self._content = Content(frame)
         elif index == frames.ACK:
             self._settle(frame, None)
         elif index == frames.NACK:
@@ -226,7 +203,7 @@ class Channel:
         if content.left <= 0:
             self._complete(content)
 
-    def _complete(self, content: _Content) -> None:
+    def _complete(self, content: Content) -> None:
         self._content = None
         if frames.index(content.method) != frames.DELIVER:
             self._confirms.returned(content.properties.message_id)

@@ -10,7 +10,8 @@ from factories import Weir, channel_to, group_of, row, take
 from pamqp.commands import Basic
 
 from shared.broker.amqp import Connection
-from shared.broker.channel import Channel, Message
+from shared.broker.channel import Channel
+from shared.broker.content import Message
 from shared.errors import BrokerUnavailable, Misconfigured, PublishRefused
 from shared.streams import READINGS
 from shared.streams.stream import EXCHANGE
