@@ -47,23 +47,20 @@ async def test_full_queue_says_how_long_it_will_take(weir: Weir, monkeypatch: py
         on_confirm=lambda _: None,
     )
 
-    async def refused_when(tells: float | None) -> PublishRefused:
-        while publisher.backlog.until_empty() != tells:
-            await asyncio.sleep(0.02)
-        return await refusal(publisher)
-
     async with (
         asyncio.timeout(DEADLINE),
         in_background(connection.run(), publisher.run(), publisher.backlog.run()),
         channel_to(weir.amqp_url) as channel,
     ):
         await refusal(publisher)
-        error = await refused_when(math.inf)  # nobody takes anything
+        while publisher.backlog.until_empty() != math.inf:  # nobody takes anything
+            await channel.ready_messages(READINGS.queue)
+        error = await refusal(publisher)
         assert error.seconds == math.inf
         assert LATEST // 2 <= int(dict(problem_of(error).headers)[b"retry-after"]) <= LATEST
         assert publisher.backlog.until_empty() is not None
         for _ in range(3):
             await take(channel, READINGS.queue)
         while publisher.backlog.until_empty() in {None, math.inf}:
-            await asyncio.sleep(0.02)
+            await channel.ready_messages(READINGS.queue)
         await refusal(publisher)  # there was room, and now it is full again
