@@ -16,24 +16,8 @@ from shared.errors import Conflict, NotFound, WeirError
 PATIENCE = timedelta(minutes=5)
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """What the API said about one batch. `receipt` is a path, or None when nothing was kept."""
-
-    accepted: int
-    rejected: list[Answer]
-    receipt: str | None
-
-
-class Client:
-    """Speaks to one API; threads may share it.
-
-    Every method tries again, until `patience` is over, while the API is away or says 503.
-
-    Raises:
-        Unavailable: it did not come back in time, or `cancel` was called.
-        InvalidRecord, NotFound, Expired, Conflict, WeirError: what the API said.
-    """
+class ApiClient:
+    """What clients of one API have in common: where it is, and patience."""
 
     def __init__(
         self, url: str | None = None, *, patience: timedelta = PATIENCE, transport: httpx.BaseTransport | None = None
@@ -47,6 +31,26 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._http.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What the API said about one batch. `receipt` is a path, or None when nothing was kept."""
+
+    accepted: int
+    rejected: list[Answer]
+    receipt: str | None
+
+
+class Client(ApiClient):
+    """Speaks to one API; threads may share it.
+
+    Every method tries again, until `patience` is over, while the API is away or says 503.
+
+    Raises:
+        Unavailable: it did not come back in time, or `cancel` was called.
+        InvalidRecord, NotFound, Expired, Conflict, WeirError: what the API said.
+    """
 
     @property
     def started(self) -> datetime | None:

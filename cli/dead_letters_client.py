@@ -1,37 +1,20 @@
 """What commands ask of the API about dead letters."""
 
 from collections.abc import Iterator
-from datetime import timedelta
-from types import TracebackType
-from typing import Self
 
 import httpx
 
-from cli.client import PATIENCE
-from cli.http import Answer, PatientHttp, checked
-from shared.config import load
+from cli.client import ApiClient
+from cli.http import Answer, checked
 
 _PATH = "/ops/dead-letters"
 
 
-class DeadLettersClient:
+class DeadLettersClient(ApiClient):
     """Speaks to one API, and tries again while it is away or says 503. Raises as `cli.client.Client` does.
 
     All it asks for can be asked twice: an edit or a discard that was done already says that the letter is not open.
     """
-
-    def __init__(
-        self, url: str | None = None, *, patience: timedelta = PATIENCE, transport: httpx.BaseTransport | None = None
-    ) -> None:
-        self._http = PatientHttp(url or f"http://127.0.0.1:{load().api_port}", patience, transport)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._http.close()
 
     def letters(self, selection: Answer) -> Iterator[Answer]:
         """Give every letter that fits, page by page."""

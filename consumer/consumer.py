@@ -150,7 +150,8 @@ class StreamConsumer:
         receipt = self._reader.receipt_of(suspect.message)
         delivery = self._reader.read_suspect(suspect.message, await writer.suspects.attempt(receipt))
         try:
-            return await self._write(writer, Work([delivery], sift=work.sift))
+            await self._resolve(writer, [delivery])
+            return await self._write(writer, [delivery], sift=work.sift)
         finally:
             await writer.suspects.acquit(receipt)
 
@@ -160,15 +161,13 @@ class StreamConsumer:
         await self._resolve(writer, deliveries)
         if self._core.holds_back and any(one.is_dead for one in deliveries):
             raise HeldBack("nothing of a message can be written, as of nearly every one")
-        return await self._write(writer, work)
+        return await self._write(writer, deliveries, sift=work.sift)
 
-    async def _write(self, writer: Writer, work: Work) -> int:
+    async def _write(self, writer: Writer, deliveries: Sequence[Delivery], *, sift: bool) -> int:
         """Write all of it, or, to be sifted, all but its dead records; return of how many messages nothing was."""
-        deliveries = _deliveries(work)
-        await self._resolve(writer, deliveries)
         arrived_dead = [part for one in deliveries for part in one.parts if part.announced < len(part.dead)]
         await self._announce(writer, arrived_dead)
-        if work.sift:
+        if sift:
             await self._write_without_dead(writer, deliveries[0])
         else:
             await self._write_all(writer, deliveries)

@@ -11,9 +11,8 @@ from pamqp.common import FieldTable
 from consumer.deliveries import DeadRecord, Part
 from shared.broker.connection import BrokerConnection, blocked
 from shared.broker.messages import PERSISTENT
-from shared.broker.publisher import publish_dead
 from shared.errors import BrokerUnavailable
-from shared.streams.stream import Stream
+from shared.streams.stream import DEAD_EXCHANGE, Stream
 
 #: Letters that wait for their confirm at the same time.
 IN_FLIGHT = 100
@@ -64,7 +63,7 @@ class DeadLetters:
                 channel = await self._connection.channel()
                 if self._connection.blocked:
                     raise blocked()
-                await publish_dead(channel, self._stream, record.body, properties)
+                await channel.publish(DEAD_EXCHANGE, self._stream.name, record.body, properties)
         except TimeoutError as error:
             if self._connection.fault is None and not self._connection.blocked:
                 self._connection.reset()  # it takes letters and confirms none

@@ -7,14 +7,12 @@ from datetime import timedelta
 from uuid import UUID
 
 import structlog
-from pamqp.commands import Basic
 
 from shared.broker.backlog import Backlog
-from shared.broker.channel import Channel
 from shared.broker.connection import BrokerConnection, blocked
 from shared.broker.messages import NO_DIGEST, Group, Series
 from shared.errors import BrokerUnavailable, Misconfigured, PublishRefused, WeirError
-from shared.streams.stream import DEAD_EXCHANGE, EXCHANGE, Stream
+from shared.streams.stream import EXCHANGE, Stream
 
 log = structlog.get_logger()
 
@@ -24,11 +22,6 @@ LONGEST_GATHERING = 50
 KEYED_LIMIT = 2_000
 #: Wait before the same message is given to the broker again after its connection was lost.
 RETRY_SECONDS = 0.05
-
-
-def publish_dead(channel: Channel, stream: Stream, body: bytes, properties: Basic.Properties) -> asyncio.Future[None]:
-    """Give one dead letter to the broker; what is returned is its confirm, as of `Channel.publish`."""
-    return channel.publish(DEAD_EXCHANGE, stream.name, body, properties)
 
 
 class Publisher:
