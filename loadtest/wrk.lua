@@ -1,6 +1,6 @@
 -- One reading per request. With a rate after `--`, requests leave at that many per second and thread, whatever the
 -- answers take (as long as there are connections to spare); with 0 or without one, as fast as they are answered. With
--- `keyed` after it each has an Idempotency-Key of its own.
+-- a header's name after it each has a value of its own there, such as an Idempotency-Key.
 -- Prints its result as one line of JSON.
 
 wrk.method = "POST"
@@ -18,11 +18,12 @@ local function now()
 end
 
 function init(args)
-   if args[2] == "keyed" then
+   local header = args[2]
+   if header then
       local run, number = string.format("%.3f", now()), 0
       function request()
          number = number + 1
-         wrk.headers["Idempotency-Key"] = run .. "." .. number
+         wrk.headers[header] = run .. "." .. number
          return wrk.format()
       end
    end

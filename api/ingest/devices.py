@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Iterable
 from datetime import timedelta
 from uuid import UUID
@@ -17,6 +18,11 @@ LOOKUPS, WAITING = 4, 1_000
 STRANGERS = 10
 
 
+#: A device's key and when that is forgotten, by id and by the id's text. Ordered, because a plain dictionary takes ever
+#: longer to find its first entry once many were taken from its front.
+Remembered = OrderedDict[UUID | str, tuple[int, float]]
+
+
 class Devices:
     """Remembers devices' keys, and ids that nobody has. Both expire, both count against one limit."""
 
@@ -28,9 +34,9 @@ class Devices:
         self._memory = memory.total_seconds()
         self._unknown_memory = unknown_memory.total_seconds()
         self._limit = limit
-        self._known: dict[UUID | str, tuple[int, float]] = {}
+        self._known: Remembered = OrderedDict()
         #: Apart from the others, and fewer: however many strangers come, nobody known is forgotten for them.
-        self._unknown: dict[UUID | str, tuple[int, float]] = {}
+        self._unknown: Remembered = OrderedDict()
         self._lookups = asyncio.Semaphore(LOOKUPS)
         self._waiting = 0
 
@@ -64,7 +70,7 @@ class Devices:
             memory.pop(name, None)
             memory[name] = (key, expires)
         while len(memory) > most:
-            memory.pop(next(iter(memory)))
+            memory.popitem(last=False)
 
     async def _look_up(self, device_ids: list[UUID]) -> dict[UUID, int]:
         if self._waiting >= WAITING:

@@ -2,16 +2,20 @@
 
 import asyncio
 import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from api.errors import KeyReused
 from shared.database import DatabaseThreads, translated
-from shared.errors import WeirError
+from shared.errors import DatabaseUnavailable, WeirError
 
 log = structlog.get_logger()
 
@@ -20,15 +24,22 @@ DEADLINE = timedelta(seconds=0.5)
 #: After a lookup that failed none is tried for so long.
 PAUSE_SECONDS = 1.0
 
-_FIND = text("SELECT id, digest FROM receipts WHERE id = ANY(:ids) AND digest IS NOT NULL")
+#: The same connection is asked for so long: after a failover an old one leads to what is now a standby.
+CONNECTION_SECONDS = 60.0
+
+_PREPARE = """
+    PREPARE find (uuid[]) AS SELECT id::text, digest FROM receipts WHERE id = ANY($1) AND digest IS NOT NULL
+"""
+_FIND = "EXECUTE find (%s)"
+
+#: A receipt that is asked for, and whoever waits to be told the digest of what is stored under it.
+Waiting = tuple[UUID, asyncio.Future[bytes | None]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Lookup:
-    """Receipts that are asked for together, and what was found of them."""
-
-    receipts: list[UUID]
-    found: asyncio.Future[dict[UUID, bytes]]
+class _Connection:
+    driver: Any
+    opened: float
 
 
 class Keys:
@@ -42,10 +53,11 @@ class Keys:
         self._engine = engine
         self._threads = threads
         self._limit = limit
-        self._used: dict[UUID, bytes] = {}
-        self._next: _Lookup | None = None
-        self._asking = asyncio.Lock()
+        self._used: OrderedDict[UUID, bytes] = OrderedDict()
+        self._next: list[Waiting] = []
+        self._asking: asyncio.Task[None] | None = None
         self._paused_until = 0.0
+        self._connection: _Connection | None = None
 
     async def claim(self, receipt: UUID, digest: bytes) -> None:
         """Use a key, known by the receipt that follows from it, for a body. Raises KeyReused."""
@@ -54,26 +66,33 @@ class Keys:
             stored = await self._stored(receipt)
             used = self._used.setdefault(receipt, stored or digest)  # another may have been quicker meanwhile
             if len(self._used) > self._limit:
-                del self._used[next(iter(self._used))]
+                self._used.popitem(last=False)
         if used != digest:
             raise KeyReused("this Idempotency-Key was used for another body")
 
     async def _stored(self, receipt: UUID) -> bytes | None:
-        lookup = self._next
-        if lookup is not None:
-            lookup.receipts.append(receipt)
-            return (await asyncio.shield(lookup.found)).get(receipt)
-        self._next = lookup = _Lookup([receipt], asyncio.get_running_loop().create_future())
-        found: dict[UUID, bytes] = {}
+        told: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        self._next.append((receipt, told))
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask_all())
+        return await told
+
+    async def _ask_all(self) -> None:
+        """Ask for what waits until nothing does; meanwhile others join the next question."""
         try:
-            async with self._asking:  # meanwhile others join
-                self._next = None
-                found = await self._ask(lookup.receipts)
+            while self._next:
+                waiting, self._next = self._next, []
+                _tell(waiting, await self._asked(waiting))
         finally:
-            if self._next is lookup:
-                self._next = None
-            lookup.found.set_result(found)
-        return found.get(receipt)
+            self._asking = None
+
+    async def _asked(self, waiting: list[Waiting]) -> dict[UUID, bytes]:
+        try:
+            return await self._ask([receipt for receipt, _ in waiting])
+        except BaseException:  # a fault of ours, or the end: nobody is left waiting
+            _tell([*waiting, *self._next], {})
+            self._next = []
+            raise
 
     async def _ask(self, receipts: list[UUID]) -> dict[UUID, bytes]:
         if time.monotonic() < self._paused_until:
@@ -86,7 +105,38 @@ class Keys:
             return {}
 
     def _query(self, receipts: list[UUID]) -> dict[UUID, bytes]:
-        with translated(), self._engine.connect() as connection:
-            # One question needs no transaction, which would be two more ways to the server and back.
-            connection = connection.execution_options(isolation_level="AUTOCOMMIT")  # noqa: PLW2901
-            return {row.id: bytes(row.digest) for row in connection.execute(_FIND, {"ids": receipts})}
+        """Ask the driver itself, over a connection kept for this: the pool's care costs as much as the question."""
+        kept, self._connection = self._connection, None
+        if kept is not None and time.monotonic() - kept.opened < CONNECTION_SECONDS:
+            with suppress(DatabaseUnavailable):  # it may have broken while nobody used it
+                return self._find(kept, receipts)
+        elif kept is not None:
+            kept.driver.close()
+        with translated():
+            fresh = _connect(self._engine)
+        return self._find(fresh, receipts)
+
+    def _find(self, connection: _Connection, receipts: list[UUID]) -> dict[UUID, bytes]:
+        with translated(), connection.driver.cursor() as cursor:
+            cursor.execute(_FIND, ("{" + ",".join(map(str, receipts)) + "}",))
+            found = {UUID(receipt): bytes(digest) for receipt, digest in cursor.fetchall()}
+        self._connection = connection  # only now: one that failed, or hangs, is not asked again
+        return found
+
+
+def _tell(waiting: list[Waiting], found: Mapping[UUID, bytes]) -> None:
+    for receipt, told in waiting:
+        if not told.done():  # its sender may have gone away
+            told.set_result(found.get(receipt))
+
+
+def _connect(engine: Engine) -> _Connection:
+    """Take a connection out of the pool for good. One question needs no transaction."""
+    pooled = engine.raw_connection()
+    driver: Any = pooled.driver_connection
+    pooled.detach()
+    driver.rollback()
+    driver.autocommit = True
+    with driver.cursor() as cursor:
+        cursor.execute(_PREPARE)
+    return _Connection(driver, time.monotonic())

@@ -64,11 +64,11 @@ class Running:
         seconds: float,
         rate: float | None = None,
         *,
-        keyed: bool = False,
+        numbered: str | None = None,
         sheds: bool = False,
     ) -> None:
         options = ["-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "10s", "-s", str(SCRIPT)]
-        pace = ["--", f"{rate or 0:.3f}", *(["keyed"] if keyed else [])]
+        pace = ["--", f"{rate or 0:.3f}", *([numbered] if numbered else [])]
         self._sheds = sheds
         self._deadline = seconds + GRACE_SECONDS
         self._wrk = subprocess.Popen(
@@ -96,7 +96,10 @@ class Running:
         return Load.read(output, sheds=self._sheds)
 
 
-def run(url: str, connections: int, seconds: float, *, keyed: bool = False) -> Load:
-    """As many requests as the connections carry, for so long. Raises Invalid."""
-    with Running(url, connections, seconds, keyed=keyed) as running:
+def run(url: str, connections: int, seconds: float, *, numbered: str | None = None) -> Load:
+    """As many requests as the connections carry, for so long; in the header `numbered` each has a value of its own.
+
+    Raises Invalid.
+    """
+    with Running(url, connections, seconds, numbered=numbered) as running:
         return running.result()
