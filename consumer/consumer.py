@@ -72,9 +72,9 @@ class StreamConsumer:
         if self._draining:
             return
         self._core.lose()
-        intake = self._intake = Intake(channel, self._intake_limit_bytes, self._deliver)
+        intake = self._intake = Intake(channel, self._prefetch, self._intake_limit_bytes, self._deliver)
         channel.closing.add_done_callback(lambda _: self._lose(intake))
-        await channel.consume(self._reader.stream.queue, self._prefetch, intake.deliver)
+        await intake.open(self._reader.stream.queue)
 
     async def run(self) -> None:
         """Write batch after batch; return when drained."""

@@ -10,6 +10,7 @@ from uuid import UUID, uuid5
 
 import structlog
 
+from consumer.intake import deaths
 from consumer.told import Told
 from shared.broker.content import Message
 from shared.broker.messages import DIGESTS, KEYED, foreign_receipt, segments
@@ -20,8 +21,6 @@ from shared.streams.stream import COPY, JSON, Stream, Submission, TimeBounds
 
 log = structlog.get_logger()
 
-#: How often a quorum queue has handed a message out in vain.
-DELIVERY_COUNT = "x-delivery-count"
 #: After so many deaths of whoever had it in hand a message is handled alone; after so many of those who handled nothing
 #: else, it is dead.
 SUSPECT_AFTER, ATTEMPTS = 2, 3
@@ -145,8 +144,7 @@ class Reader:
 
     def take(self, message: Message) -> Delivery | Suspect:
         """Read a message, unless the consumer died with it before."""
-        deaths = (message.properties.headers or {}).get(DELIVERY_COUNT, 0)
-        return Suspect(message) if isinstance(deaths, int) and deaths >= SUSPECT_AFTER else self.read(message)
+        return Suspect(message) if deaths(message) >= SUSPECT_AFTER else self.read(message)
 
     def read_suspect(self, message: Message, attempt: int) -> Delivery:
         """Read a message that is handled alone for the `attempt`th time; after too many it is dead, unread."""

@@ -132,6 +132,8 @@ def _judge(weir: Weir, outcome: Outcome) -> None:
     wrong = [one.id for one in sent if one.digest and not is_what_was_sent(weir.numbered, one)]
     if wrong:
         outcome.complaints.append(f"{len(wrong)} submissions in the oracle log are not what was sent")
-    verdict: Verdict = judge(weir.numbered, sent, rows, dead, malformed=weir.malformed, gone_until=weir.gone_until)
+    verdict: Verdict = judge(
+        weir.numbered, sent, rows, dead, malformed=weir.malformed, mended=weir.mended, gone_until=weir.gone_until
+    )
     outcome.verdict = verdict
     outcome.complaints += verdict.complaints()

@@ -5,7 +5,7 @@ import json
 import struct
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from pamqp.commands import Basic
 
@@ -56,8 +56,8 @@ def ready(url: str, queue: str) -> int:
 
 
 def dead(database: Database, numbered: Numbered) -> list[Row | None]:
-    """Read every archived dead letter: the reading in it, or None when there is none."""
-    found = database.rows("SELECT body, content_type FROM dead_letters")
+    """Read every archived dead letter: the reading in it, or None when there is none. What was replayed is none any more."""
+    found = database.rows("SELECT body, content_type FROM dead_letters WHERE state <> 'replayed'")
     return [row for body, content_type in found for row in _rows(bytes(body), content_type, numbered)]
 
 
@@ -76,6 +76,6 @@ def _rows(body: bytes, content_type: str, numbered: Numbered) -> Sequence[Row | 
 
 def _row_of_json(body: bytes, numbered: Numbered) -> Row | None:
     try:
-        return numbered.row(int(json.loads(body)["x"]), 0)
+        return numbered.row(numbered.number(datetime.fromisoformat(json.loads(body)["timestamp"])), 0)
     except (ValueError, KeyError, TypeError):
         return None

@@ -2,7 +2,9 @@
 
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
+from signal import Signals
 
 from pamqp.commands import Basic
 from pamqp.common import FieldTable
@@ -10,12 +12,16 @@ from pamqp.common import FieldTable
 from cli.faults import letters
 from cli.faults.database_faults import WAITING
 from cli.faults.fault import fault
+from cli.faults.services import CHECKOUT
 from cli.faults.weir import Weir
 from shared.broker.messages import PERSISTENT, Group
 from shared.streams import READINGS
 from shared.streams.stream import COPY, JSON
 
-MESSAGES, READINGS_EACH = 10, 40
+MESSAGES, READINGS_EACH, LETTERS = 10, 40, 100
+#: A consumer that is killed by a body with these words in it.
+FRAGILE, KILLS = CHECKOUT / "tests" / "crash_on_marker.py", b"kills whoever reads it"
+QUARANTINE_SECONDS = 60
 
 
 @fault("one-bad-row-per-message", "35", starred=True, quick=True)
@@ -31,6 +37,41 @@ def many_bad_rows(weir: Weir, chance: Random) -> None:
     """Messages in which one reading, half of them or all break a constraint."""
     for bad in (1, READINGS_EACH // 2, READINGS_EACH):
         _publish(weir, chance, bad)
+
+
+@fault("message-that-kills", "23", starred=True)
+def message_that_kills(weir: Weir, chance: Random) -> None:
+    """A message among others kills whichever consumer reads it: after three deaths it alone is dead-lettered."""
+    weir.services.replace("consumer", FRAGILE)
+    weir.services.end("consumer")
+    weir.services.start("consumer")
+    time.sleep(chance.uniform(0.5, 2))
+    group = Group(READINGS, opened=0.0)
+    group.add(KILLS, 1)
+    weir.malformed += 1
+    weir.publish([(group.properties(), group.body())])
+    weir.wait_for(lambda: weir.has_receipt(group.receipt), "the message is not quarantined", QUARANTINE_SECONDS)
+    weir.expect(weir.services.restarts["consumer"] > 0, "no consumer died of the message")
+
+
+@fault("replay-killed", "42", starred=True, quick=True)
+def replay_killed(weir: Weir, chance: Random) -> None:
+    """Of a hundred dead letters half are mended; while all are replayed the API is killed with -9, and replays again."""
+    for _ in range(5):
+        _publish(weir, chance, READINGS_EACH // 2)
+    weir.wait_for(lambda: weir.dead_letters() >= LETTERS, "the dead letters are not archived")
+    letters = weir.http.get("/ops/dead-letters", params={"limit": LETTERS}).raise_for_status().json()
+    for letter in letters[::2]:
+        weir.mend(letter["id"])
+    with ThreadPoolExecutor() as threads:
+        replaying = threads.submit(weir.replay, rate=LETTERS / 2)
+        time.sleep(chance.uniform(0.1, 2.5))
+        weir.services.end("api", Signals.SIGKILL)
+        weir.expect(replaying.exception() is not None, "the replay was over before the API was killed")
+    weir.services.start("api")
+    weir.wait_for(weir.is_ready, "the API is not ready")
+    for state in ("replaying", "open"):
+        weir.replay(state=state)
 
 
 @fault("dead-letters-full", "41")

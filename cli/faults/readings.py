@@ -40,6 +40,10 @@ class Numbered:
         moment = self.start + timedelta(microseconds=number)
         return {"x": x, "y": y, "z": z, "timestamp": moment.isoformat()}
 
+    def number(self, moment: datetime) -> int:
+        """The number of the reading that was taken at that moment."""
+        return microseconds(moment) - self._first
+
     def body(self, first: int, count: int, *, single: bool) -> bytes:
         """The body of a submission of the readings from `first` on."""
         made = [self.reading(number) for number in range(first, first + count)]

@@ -1,32 +1,31 @@
 """The outcomes as a table for the terminal, and as docs/faults.md."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from statistics import median
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 
 from cli.faults.fault import FAULTS
-from cli.faults.outcome import Outcome
+from cli.faults.record import Record
 from cli.faults.uncovered import UNCOVERED
 
 COLUMNS = ("runs", "accepted", "lost", "duplicates", "corrupt", "recovered", "innocents", "median s", "max s")
 
 _HEAD = """# What Weir survives
 
-Made by `make faults` on {date}, with {versions}, on {machine}; seed {seed}. `--seed` plays the same choices again.
+Made by `make faults`, with {versions}, on {machine}; each line says when.
 
 Each run has a database and a virtual host of its own, and real processes of api and consumer. Senders keep a log of
 what they sent and were told; after the fault has healed and everything is drained, every row and every dead letter is
 compared with it, bit by bit. Lost: answered 202 and nowhere. Recovered: stored although the sender was not told so,
-which is allowed. Innocents: dead-lettered though nothing was wrong with them. The last two columns are the seconds from
-healing until a fresh reading was accepted and stored. A fault marked ★ comes at random moments; the runs take turns
-between an idle, a steadily loaded and an overrun Weir.
+which is allowed. Innocents: dead-lettered though nothing was wrong with them. The seconds are those from healing until
+a fresh reading was accepted and stored. A fault marked ★ comes at random moments; the runs take turns
+between an idle, a steadily loaded and an overrun Weir. `seed=` plays the same choices again.
 
-| fault | {columns} | again |
-|---|{rule}|---|
+**{runs:,} runs of {faults} faults, {accepted:,} readings accepted: {lost} lost, {duplicates} duplicates, {corrupt} corrupt,
+{innocents} innocents dead-lettered; {failed} runs with a complaint.**
+
+| fault | {columns} | made on | again |
+|---|{rule}|---|---|
 """
 _DURING = """
 ## While it lasted
@@ -45,91 +44,54 @@ _UNCOVERED = """
 """
 
 
-def cells(outcomes: Sequence[Outcome]) -> list[str]:
-    """One fault's row, in the order of the columns."""
-    verdicts = [one.verdict for one in outcomes if one.verdict is not None]
-    times = [one.stored_seconds for one in outcomes if one.stored_seconds is not None]
-    return [
-        str(len(outcomes)),
-        f"{sum(one.accepted for one in verdicts):,}",
-        str(sum(len(one.lost) for one in verdicts)),
-        str(sum(len(one.duplicates) for one in verdicts)),
-        str(sum(len(one.corrupt) + one.unexpected for one in verdicts)),
-        f"{sum(one.recovered for one in verdicts):,}",
-        str(sum(len(one.innocents) for one in verdicts)),
-        f"{median(times):.1f}" if times else "–",
-        f"{max(times):.1f}" if times else "–",
-    ]
-
-
-def table(found: Mapping[str, Sequence[Outcome]]) -> Table:
+def table(records: Iterable[Record]) -> Table:
     made = Table("fault", *COLUMNS, "", box=None)
-    for name, outcomes in found.items():
-        failed = sum(not one.passed for one in outcomes)
-        mark = f"[red]{failed} failed[/red]" if failed else "[green]✓[/green]"
-        made.add_row(name, *cells(outcomes), mark)
+    for one in records:
+        mark = f"[red]{one.failed} failed[/red]" if one.failed else "[green]✓[/green]"
+        made.add_row(one.fault, *_cells(one), mark)
     return made
 
 
-def page(
-    found: Mapping[str, Sequence[Outcome]], seed: int, machine: Mapping[str, Any], versions: Mapping[str, str]
-) -> str:
-    """Write docs/faults.md."""
+def page(records: Sequence[Record]) -> str:
+    """Write docs/faults.md. Of a fault that the table has no more nothing is shown."""
+    known = sorted((one for one in records if one.fault in FAULTS), key=lambda one: list(FAULTS).index(one.fault))
+    totals = {
+        name: sum(getattr(one, name) for one in known)
+        for name in ("runs", "accepted", "lost", "duplicates", "corrupt", "innocents", "failed")
+    }
     head = _HEAD.format(
-        date=datetime.now(UTC).date(),
-        versions=", ".join(f"{name} {version}" for name, version in versions.items()),
-        machine=f"{machine['cores']} cores ({machine['cpu']}), {machine['memory_gb']} GB",
-        seed=seed,
+        versions=" or ".join(sorted({one.versions for one in known})),
+        machine=" or ".join(sorted({one.machine for one in known})),
+        faults=len(known),
         columns=" | ".join(COLUMNS),
         rule="|".join("---:" for _ in COLUMNS),
+        **totals,
     )
-    lines = [_line(name, outcomes) for name, outcomes in found.items()]
     missing = [f"| {what} | {why} |\n" for what, why in UNCOVERED.items()]
-    during = [_during(name, outcomes) for name, outcomes in found.items()]
-    return head + "".join(lines) + _notes(found) + _DURING + "".join(during) + _UNCOVERED + "".join(missing)
+    notes = "".join(f"* {note}\n" for one in known for note in one.notes)
+    return "".join(
+        [head, *map(_line, known), "\n" + notes if notes else "", _DURING, *map(_during, known), _UNCOVERED, *missing]
+    )
 
 
-def _line(name: str, outcomes: Sequence[Outcome]) -> str:
-    fault = FAULTS[name]
+def _cells(one: Record) -> list[str]:
+    """One fault's row, in the order of the columns."""
+    counts = (one.runs, one.accepted, one.lost, one.duplicates, one.corrupt, one.recovered, one.innocents)
+    return [*(f"{count:,}" for count in counts), _number(one.median_seconds, 1), _number(one.most_seconds, 1)]
+
+
+def _line(one: Record) -> str:
+    fault = FAULTS[one.fault]
     what = f"{fault.numbers}{' ★' if fault.starred else ''} {fault.what}"
-    failed = sum(not one.passed for one in outcomes)
-    again = f"`make faults only={name}`" + (f", {failed} failed" if failed else "")
-    return f"| {what} | {' | '.join(cells(outcomes))} | {again} |\n"
+    again = f"`make faults only={one.fault} seed={one.seed}`" + (f", {one.failed} failed" if one.failed else "")
+    return f"| {what} | {' | '.join(_cells(one))} | {one.date} | {again} |\n"
 
 
-def _during(name: str, outcomes: Sequence[Outcome]) -> str:
-    answers: Counter[str] = Counter()
-    for one in outcomes:
-        answers.update(one.answers)
-    worst = [
-        _most(one.p50_ms for one in outcomes),
-        _most(one.p99_ms for one in outcomes),
-        _most(one.slowest_ms for one in outcomes),
-        _most(one.peak_mb.get("api") for one in outcomes),
-        _most(one.peak_mb.get("consumer") for one in outcomes),
-        f"{sum(one.redeliveries or 0 for one in outcomes):,}",
-    ]
-    mix = ", ".join(f"{status}: {count:,}" for status, count in answers.most_common())
-    return f"| {name} | {mix} | {' | '.join(worst)} |\n"
+def _during(one: Record) -> str:
+    worst = (one.p50_ms, one.p99_ms, one.slowest_ms, one.api_mb, one.consumer_mb)
+    mix = ", ".join(f"{status}: {count:,}" for status, count in one.answers.items())
+    return f"| {one.fault} | {mix} | {' | '.join(_number(value, 0) for value in worst)} | {one.redelivered:,} |\n"
 
 
-def _most(values: Iterable[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return f"{max(known):,.0f}" if known else "–"
-
-
-def _notes(found: Mapping[str, Sequence[Outcome]]) -> str:
-    """What failed and why, and what went with a queue that was deleted."""
-    notes = [
-        f"* {one.fault}, run {one.number + 1} ({one.moment}): {'; '.join(one.complaints)}\n"
-        for outcomes in found.values()
-        for one in outcomes
-        if not one.passed
-    ]
-    for name, outcomes in found.items():
-        gone = sum(one.verdict.gone for one in outcomes if one.verdict)
-        if gone:
-            notes.append(
-                f"* {name}: {gone:,} accepted readings were in the queue that was deleted, and went with it.\n"
-            )
-    return "\n" + "".join(notes) if notes else ""
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:,.{digits}f}"

@@ -28,18 +28,25 @@ class Services:
         self.peak_mb: dict[str, float] = {}
         self._folder = folder
         self._environments = environments
+        #: What runs in place of a module.
+        self._programs: dict[str, Path] = {}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._lock = threading.RLock()
         self._ended = threading.Event()
         self._watching = threading.Thread(target=self._watch, name="supervisor", daemon=True)
         self._watching.start()
 
+    def replace(self, module: str, program: Path) -> None:
+        """Let the next that are started run this program, which does what the module does and more."""
+        self._programs[module] = program
+
     def start(self, name: str) -> None:
         module = name.partition("-")[0]
+        program = [str(self._programs[module])] if module in self._programs else ["-m", module]
         environment = {**inherited_environment(), "PYTHONPATH": str(CHECKOUT), **self._environments[module]}
         with self._lock, self.log(name).open("ab") as log:
             self._running[name] = subprocess.Popen(
-                [sys.executable, "-m", module],
+                [sys.executable, *program],
                 cwd=CHECKOUT,
                 env=environment,
                 stdin=subprocess.DEVNULL,

@@ -4,13 +4,10 @@ _INPUT = "an input, not a fault: `tests/e2e/test_bad_input.py`"
 _JOBS = "of statistics jobs, not of readings: `tests/integration/test_jobs.py`"
 
 UNCOVERED: dict[str, str] = {
-    "23 a message that kills the consumer": "needs a consumer with a failpoint in it; the harness runs only "
-    "what users run: `tests/integration/test_consumer.py`",
     "24 a consumer that requeues for ever": "the consumer requeues nothing, and the queue has no limit of deliveries "
     "([decision](decisions/0005-no-delivery-limit.md))",
     "37 a time without a partition": "goes into the default partition: `tests/integration/test_consumer.py`",
     "38 a partition made by two at once": "not measured; `one-of-two-consumers-killed` has two that make the same ones",
-    "42 a replay that is killed": "of the dead letters, not of the pipeline: `tests/e2e/test_dead_letters.py`",
     "43 numbers that are none": _INPUT,
     "44 text that is none": _INPUT,
     "46 deep nesting, many keys": _INPUT,

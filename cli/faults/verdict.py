@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from cli.faults.oracle import Sent
@@ -57,14 +58,16 @@ def judge(
     letters: Iterable[Row | None],
     *,
     malformed: int = 0,
+    mended: AbstractSet[int] = frozenset(),
     gone_until: float | None = None,
 ) -> Verdict:
-    """Compare. `letters` are the records in the dead letters, None for each that holds no reading.
+    """Compare. `letters` are the records in the dead letters, None for each that holds no reading; `mended` were bad
+    and are to be stored all the same.
 
     What was accepted before `gone_until` and is nowhere counts as gone: its queue was deleted at that moment.
     """
     by_number = {number: one for one in sent for number in one.numbers}
-    bad = {number for one in sent for number in one.bad}
+    bad = {number for one in sent for number in one.bad} - mended
     accepted_at = _accepted(sent)
     stored, corrupt, unexpected = _identified(numbered, by_number, rows)
     dead: set[int] = set()

@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -45,6 +46,8 @@ class Weir:
         self.complaints: list[str] = []
         #: Messages published to be dead-lettered whole.
         self.malformed = 0
+        #: Numbers of readings that were dead letters and were mended.
+        self.mended: set[int] = set()
         #: When a queue was deleted: what was in it is gone.
         self.gone_until: float | None = None
         self.log = OracleLog(folder / "oracle.jsonl")
@@ -168,6 +171,29 @@ class Weir:
     def is_stored(self, number: int) -> bool:
         moment = self.numbered.reading(number)["timestamp"]
         return bool(self.database.rows("SELECT 1 FROM readings WHERE time = %(at)s", {"at": moment}))
+
+    def has_receipt(self, receipt: str) -> bool:
+        return bool(self.database.rows("SELECT 1 FROM receipts WHERE id = %(id)s", {"id": receipt}))
+
+    def dead_letters(self) -> int:
+        """How many are archived."""
+        return len(self.sql("SELECT 1 FROM dead_letters"))
+
+    def mend(self, letter_id: str) -> None:
+        """Put the reading as it should have been into a dead letter that is open. Raises HTTPStatusError."""
+        path = f"/ops/dead-letters/{letter_id}"
+        (record,) = self.http.get(path).raise_for_status().json()["records"]
+        number = self.numbered.number(datetime.fromisoformat(record["timestamp"]))
+        self.mended.add(number)
+        record |= dict(zip("xyz", self.numbered.axes(number), strict=True))
+        self.http.patch(path, json={"records": [record]}).raise_for_status()
+
+    def replay(self, **selection: object) -> None:
+        """Replay the dead letters that there are. Raises HTTPError."""
+        asked = {"dry_run": False, **selection}
+        while asked.get("cursor", "") is not None:
+            answer = self.http.post("/ops/dead-letters/replay", json=asked).raise_for_status()
+            asked["cursor"] = answer.json()["cursor"]
 
     def administer(self, statement: str) -> list[Any]:
         """Run a statement outside this Weir's database, on a connection of its own."""

@@ -18,8 +18,6 @@ from shared.errors import BrokerUnavailable, PublishRefused, WeirError
 
 Reply = TypeVar("Reply", bound=Frame)
 
-#: A channel has one consumer, so its tag needs no more than to be there.
-_CONSUMER_TAG = "weir"
 _GOODBYE = Command.Close(200, "done", 0, 0)
 
 
@@ -53,6 +51,8 @@ class Channel:
         self._publish_frames: dict[tuple[str, str], bytes] = {}
         self._content: Content | None = None
         self._deliver: Callable[[Message], None] | None = None
+        #: Tags of the consumers it has.
+        self._consumers: list[str] = []
 
     @property
     def is_closed(self) -> bool:
@@ -114,16 +114,21 @@ class Channel:
         return confirmed
 
     async def consume(self, queue: str, prefetch: int, deliver: Callable[[Message], None]) -> None:
-        """Have every message of a queue delivered, so many ahead of their acks. `deliver` must not wait, nor raise."""
+        """Have every message of a queue delivered, so many ahead of their acks. `deliver` must not wait, nor raise.
+
+        Once more, and as many more come ahead.
+        """
         await self._call(Basic.Qos(prefetch_count=prefetch), Basic.QosOk)
         self._deliver = deliver
-        await self._call(Basic.Consume(0, queue, _CONSUMER_TAG), Basic.ConsumeOk)
+        tag = f"weir-{len(self._consumers)}"
+        self._consumers.append(tag)
+        await self._call(Basic.Consume(0, queue, tag), Basic.ConsumeOk)
 
     async def cancel(self) -> None:
         """Take no more. What is delivered already can still be acked."""
-        if self.is_consuming:
-            await self._call(Basic.Cancel(_CONSUMER_TAG), Basic.CancelOk)
-            self._deliver = None
+        while self.is_consuming and self._consumers:
+            await self._call(Basic.Cancel(self._consumers.pop()), Basic.CancelOk)
+        self._deliver = None
 
     def ack(self, tag: int, *, multiple: bool = False) -> None:
         """Settle a delivery, or all up to it. On a lost channel this does nothing: they are delivered again."""

@@ -84,10 +84,20 @@ def test_consumer_timeout_of_a_policy_counts_before_the_files():
     assert broker._consumer_timeout(Broker({}, **policy)).state is State.WARN
 
 
+def consumers(*prefetches: int, channel: str = "one") -> list[dict[str, object]]:
+    queue = {"queue": {"name": "weir.readings"}, "channel_details": {"name": channel}}
+    return [queue | {"prefetch_count": prefetch} for prefetch in prefetches]
+
+
 def test_consumer_without_a_bound_is_named():
-    consumer = {"queue": {"name": "weir.readings"}, "prefetch_count": 0}
-    found = broker._consumers(Broker(consumers=[consumer]), 2000)
+    found = broker._consumers(Broker(consumers=consumers(100, 0)), 2000)
     assert (found.state, "prefetch of 0" in found.found) == (State.WARN, True)
+
+
+def test_what_one_channel_consumes_counts_together():
+    assert broker._consumers(Broker(consumers=consumers(100, 1901)), 2000).state is State.WARN
+    two = consumers(100, 1900) + consumers(100, channel="another")
+    assert broker._consumers(Broker(consumers=two), 2000).state is State.OK
 
 
 def test_check_that_cannot_find_out_fails():

@@ -8,6 +8,7 @@ import pytest
 from cli.faults.oracle import ACCEPTED, Answer, Sent, oracle_log
 from cli.faults.outcome import Outcome
 from cli.faults.readings import Numbered, bits, digest, row_of
+from cli.faults.record import Record, keep
 from cli.faults.report import page
 from cli.faults.table import FAULTS
 from cli.faults.verdict import is_what_was_sent, judge
@@ -108,10 +109,24 @@ def test_report_names_each_fault_its_command_and_what_failed():
     verdict = judge(NUMBERED, [sent(0, 3, ACCEPTED)], [row(0)], [])
     failed = Outcome("broker-killed", 4, "burst", verdict, verdict.complaints(), 1.0, 2.5)
     machine = {"cores": 2, "cpu": "a processor", "memory_gb": 8}
-    text = page({"broker-killed": [failed]}, 7, machine, {"PostgreSQL": "18.6"})
-    assert "| 1 | 3 | 2 | 0 | 0 | 0 | 0 | 2.5 | 2.5 | `make faults only=broker-killed`, 1 failed |" in text
+    text = page([Record.of([failed], 7, machine, {"PostgreSQL": "18.6"})])
+    assert "| 1 | 3 | 2 | 0 | 0 | 0 | 0 | 2.5 | 2.5 |" in text
+    assert "| `make faults only=broker-killed seed=7`, 1 failed |" in text
     assert "* broker-killed, run 5 (burst): 2 lost" in text
     assert "PostgreSQL 18.6" in text
+
+
+def test_record_takes_the_place_of_the_one_before(tmp_path):
+    verdict = judge(NUMBERED, [sent(0, 3, ACCEPTED)], [row(0), row(1), row(2)], [])
+    machine = {"cores": 2, "cpu": "a processor", "memory_gb": 8}
+    first, other, second = (
+        Record.of([Outcome(name, 0, "idle", verdict)], seed, machine, {})
+        for seed, name in enumerate(["broker-killed", "api-killed", "broker-killed"])
+    )
+    path = tmp_path / "faults.json"
+    assert keep(path, first) == [first]
+    assert keep(path, other) == [other, first]
+    assert keep(path, second) == [other, second]
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=list(FAULTS))
