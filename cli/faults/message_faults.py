@@ -65,7 +65,7 @@ def replay_killed(weir: Weir, chance: Random) -> None:
         weir.mend(letter["id"])
     with ThreadPoolExecutor() as threads:
         replaying = threads.submit(weir.replay, rate=LETTERS / 2)
-        time.sleep(chance.uniform(0.1, 2.5))
+        time.sleep(chance.uniform(0.1, 1.5))
         weir.services.end("api", Signals.SIGKILL)
         weir.expect(replaying.exception() is not None, "the replay was over before the API was killed")
     weir.services.start("api")
