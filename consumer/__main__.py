@@ -8,7 +8,7 @@ from functools import partial
 import structlog
 import uvloop
 
-from consumer import partitions, receipts
+from consumer import forgetting, partitions
 from consumer.archiver import Archiver
 from consumer.consumer import StreamConsumer
 from consumer.dead_letters import DeadLetters
@@ -36,12 +36,13 @@ async def run(settings: Settings) -> None:
     engine = connect(settings.database_url, pool_size=2, statement_deadline=settings.statement_deadline)
     keeping = partial(partitions.keep, engine, STREAMS, settings.partitions_ahead)
     management = Management(settings.management_url, settings.amqp_url) if settings.management_url else None
-    forgetting = partial(receipts.keep_forgetting, engine, settings.receipt_retention)
+    terms = forgetting.terms(settings.receipt_retention, settings.settled_retention)
     inspection = Inspection(management, STREAMS)
     # Today's partition comes first: rows that arrive before it would have to be moved.
     await partitions.attempt(engine, STREAMS, settings.partitions_ahead)
     archiving = [_archive(stream, settings) for stream in STREAMS]
-    background = in_background(keeping(), forgetting(), inspection.run(), *archiving)
+    upkeep = (keeping(), forgetting.keep_forgetting(engine, terms))
+    background = in_background(*upkeep, inspection.run(), *archiving)
     async with background, asyncio.TaskGroup() as group:
         for stream in STREAMS:
             group.create_task(_consume(stream, settings, stop))

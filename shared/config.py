@@ -131,6 +131,8 @@ class Settings(BaseSettings):
 
     #: A receipt is kept this long after it is written, and with it the memory of an Idempotency-Key.
     receipt_retention: Annotated[Span, Field(ge=timedelta(days=2))] = timedelta(days=14)
+    #: Dead letters that were replayed or discarded, and the ledger's minutes that balance, are kept this long.
+    settled_retention: Annotated[Span, Field(ge=timedelta(days=2))] = timedelta(days=90)
     #: Days of partitions that exist ahead of today.
     partitions_ahead: Count = 7
 

@@ -5,10 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from factories import ROOT, Weir
 from prometheus_client.metrics import MetricWrapperBase
 
+from cli.faults import report
+from cli.faults.command import KEPT, PAGE
+from cli.faults.record import Record
+from cli.faults.table import FAULTS
 from shared import metrics
 from shared.config import PREFIX, Settings
 
@@ -32,6 +37,14 @@ def test_every_metric_says_what_it_counts() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
     assert not [link for link in links if not (page.parent / link).exists()]
+
+
+def test_figures_of_faults_are_those_that_were_kept() -> None:
+    kept = msgspec.json.decode(KEPT.read_bytes(), type=list[Record])
+    readme = (ROOT / "README.md").read_text()
+    assert report.summary(kept) in readme
+    assert f"in {len(FAULTS)} ways" in readme
+    assert report.page(kept) == PAGE.read_text()
 
 
 def test_readme_examples_run_as_written(running_weir: Weir, tmp_path: Path) -> None:

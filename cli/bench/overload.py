@@ -11,8 +11,8 @@ from cli.process_tree import memory_mb
 #: More connections than these bring the lane no more.
 NEEDED = 256
 TIMES = 10
-#: Times the length of a usual load; in a whole run half a minute.
-LONGER = 10
+#: Times the length of a usual load; in a whole run a minute.
+LONGER = 20
 LOOK_SECONDS = 0.5
 
 

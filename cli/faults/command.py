@@ -29,6 +29,7 @@ from shared import logs
 from shared.migrations import upgrade
 
 PAGE = CHECKOUT / "docs" / "faults.md"
+README = CHECKOUT / "README.md"
 KEPT = CHECKOUT / "loadtest" / "results" / "faults.json"
 
 console = Console(highlight=False)
@@ -68,7 +69,7 @@ def faults(
             outcomes += some
             records.append(Record.of(some, seed, machine(), versions))
             if len(some) >= one.runs and not quick:
-                PAGE.write_text(report.page(keep(KEPT, records[-1])))
+                _publish(keep(KEPT, records[-1]))
     if as_json:
         runs_made = [one.as_json() for one in outcomes]
         print(json.dumps({"seed": seed, "machine": machine(), "versions": versions, "runs": runs_made}, indent=2))
@@ -76,6 +77,14 @@ def faults(
         console.print(report.table(records))
     if not all(one.passed for one in outcomes):
         raise typer.Exit(1)
+
+
+def _publish(kept: Sequence[Record]) -> None:
+    """Write what is kept into docs/faults.md, and its sum into the README."""
+    PAGE.write_text(report.page(kept))
+    before, begins, rest = README.read_text().partition(report.BEGIN)
+    _, ends, after = rest.partition(report.END)
+    README.write_text(before + begins + "\n" + report.summary(kept) + ends + after)
 
 
 def _runs(servers: PrivateServers, fault: Fault, count: int, seed: int) -> Sequence[Outcome]:

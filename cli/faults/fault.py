@@ -33,6 +33,11 @@ class Fault:
         return " ".join((self.inject.__doc__ or "").split())
 
     @property
+    def kind(self) -> str:
+        """What it breaks, after the module it stands in."""
+        return self.inject.__module__.rpartition(".")[2].partition("_")[0]
+
+    @property
     def runs(self) -> int:
         return STARRED_RUNS if self.starred else 1
 

@@ -10,6 +10,9 @@ from cli.faults.uncovered import UNCOVERED
 
 COLUMNS = ("runs", "accepted", "lost", "duplicates", "corrupt", "recovered", "innocents", "median s", "max s")
 
+#: Between these stands the summary in the README.
+BEGIN, END = "<!-- made by `make faults` -->\n", "<!-- until here -->"
+
 _HEAD = """# What Weir survives
 
 Made by `make faults`, with {versions}, on {machine}; each line says when.
@@ -72,6 +75,26 @@ def page(records: Sequence[Record]) -> str:
     return "".join(
         [head, *map(_line, known), "\n" + notes if notes else "", _DURING, *map(_during, known), _UNCOVERED, *missing]
     )
+
+
+def summary(records: Iterable[Record]) -> str:
+    """Write the README's table: a line for each kind of fault, and their sum."""
+    made: dict[str, list[Record]] = {}
+    for one in records:
+        if one.fault in FAULTS:
+            made.setdefault(FAULTS[one.fault].kind, []).append(one)
+            made.setdefault("**all**", []).append(one)
+    made["**all**"] = made.pop("**all**", [])
+    head = (
+        "| what breaks | faults | runs | readings accepted | lost | duplicates | corrupt | innocents dead-lettered |\n"
+    )
+    return head + "|---|" + "---:|" * 7 + "\n" + "".join(_summed(kind, some) for kind, some in made.items())
+
+
+def _summed(kind: str, records: Sequence[Record]) -> str:
+    names = ("runs", "accepted", "lost", "duplicates", "corrupt", "innocents")
+    sums = [sum(getattr(one, name) for one in records) for name in names]
+    return f"| {kind} | {len(records)} | {' | '.join(f'{count:,}' for count in sums)} |\n"
 
 
 def _cells(one: Record) -> list[str]:

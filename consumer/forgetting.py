@@ -1,0 +1,91 @@
+"""Forgets what is older than anything that could still ask for it: receipts, settled dead letters, balanced minutes."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import NamedTuple
+
+import structlog
+from sqlalchemy import Engine, text
+
+from shared.database import translated
+from shared.errors import WeirError
+
+log = structlog.get_logger()
+
+#: Also the wait before the first time: until then the broker has delivered again whatever the last consumer left unacked.
+EVERY = timedelta(hours=1)
+#: Rows in one transaction, so that nobody waits for it and little is done in vain when it fails.
+MOST = 5_000
+#: Held while rows are deleted, so that several consumers do not look at the same ones.
+LOCK = 0x57454951
+
+#: Age counts back from the newest receipt: where nothing was written for long, what is in the queue may be as old.
+RECEIPTS = """
+    DELETE FROM receipts WHERE id IN (
+        SELECT id FROM receipts
+        WHERE at < least(now(), (SELECT max(at) FROM receipts)) - CAST(:retention AS interval)
+        ORDER BY at LIMIT :most
+    )
+"""
+#: With a letter goes what was done with it. Open ones, and those on their way, are kept for as long as they are.
+DEAD_LETTERS = """
+    DELETE FROM dead_letters WHERE id IN (
+        SELECT id FROM dead_letters
+        WHERE state IN ('replayed', 'discarded') AND last_seen < now() - CAST(:retention AS interval)
+        ORDER BY number LIMIT :most
+    )
+"""
+#: A minute that does not balance is kept: it tells of something that is still to be found.
+MINUTES = """
+    DELETE FROM ledger WHERE (stream, minute, series) IN (
+        SELECT stream, minute, series FROM ledger
+        WHERE minute < now() - CAST(:retention AS interval) AND accepted = stored + duplicate + dead
+        ORDER BY minute LIMIT :most
+    )
+"""
+
+
+class Term(NamedTuple):
+    """How long the rows that a statement deletes are kept."""
+
+    name: str
+    delete: str
+    retention: timedelta
+
+
+def terms(receipts: timedelta, settled: timedelta) -> list[Term]:
+    """Say how long receipts are kept, and everything that is settled for good."""
+    return [
+        Term("receipts", RECEIPTS, receipts),
+        Term("dead letters", DEAD_LETTERS, settled),
+        Term("minutes of the ledger", MINUTES, settled),
+    ]
+
+
+def forget(engine: Engine, term: Term) -> int:
+    """Delete what is past its term, in small transactions; return how many rows. Raises WeirError."""
+    deleted = 0
+    parameters = {"retention": term.retention, "most": MOST}
+    while True:
+        with translated(), engine.begin() as connection:
+            if not connection.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": LOCK}).scalar_one():
+                return deleted
+            count = connection.execute(text(term.delete), parameters).rowcount
+        deleted += count
+        if count < MOST:
+            return deleted
+
+
+async def keep_forgetting(engine: Engine, terms: Sequence[Term]) -> None:
+    """Forget every hour, until cancelled; a database that is away is tried again an hour later."""
+    while True:
+        await asyncio.sleep(EVERY.total_seconds())
+        for term in terms:
+            try:
+                deleted = await asyncio.to_thread(forget, engine, term)
+            except WeirError as error:
+                log.warning("what is old is kept for now", what=term.name, reason=str(error))
+                continue
+            if deleted:
+                log.info("forgotten", what=term.name, count=deleted)

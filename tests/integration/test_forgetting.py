@@ -1,0 +1,91 @@
+"""What is settled for good is forgotten, but nothing that something in the queue, a key or a person could still ask for."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from factories import Weir
+from sqlalchemy import Engine
+
+from consumer import forgetting
+from shared.database import connect
+
+RECEIPTS, LETTERS, MINUTES = forgetting.terms(timedelta(days=14), timedelta(days=90))
+
+
+@pytest.fixture
+def engine(weir: Weir) -> Iterator[Engine]:
+    engine = connect(weir.database_url, pool_size=1, statement_deadline=timedelta(seconds=30))
+    yield engine
+    engine.dispose()
+
+
+def add(weir: Weir, count: int, age: str) -> None:
+    weir.rows(
+        "INSERT INTO receipts (id, stream, stored, at)"
+        " SELECT gen_random_uuid(), 'readings', 1, now() - %s::interval FROM generate_series(1, %s)",
+        age,
+        count,
+    )
+
+
+def left(weir: Weir) -> int:
+    return int(weir.scalar("SELECT count(*) FROM receipts"))
+
+
+def test_receipts_older_than_their_retention_are_forgotten(
+    weir: Weir, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forgetting, "MOST", 10)
+    add(weir, 25, "15 days")
+    add(weir, 3, "13 days")
+    add(weir, 1, "0")
+    assert forgetting.forget(engine, RECEIPTS) == 25
+    assert left(weir) == 4
+    assert forgetting.forget(engine, RECEIPTS) == 0
+
+
+def test_age_counts_from_the_newest_so_a_queue_that_stood_still_finds_its_receipts(weir: Weir, engine: Engine) -> None:
+    add(weir, 5, "40 days")
+    add(weir, 5, "30 days")
+    assert forgetting.forget(engine, RECEIPTS) == 0
+    add(weir, 1, "0")
+    assert forgetting.forget(engine, RECEIPTS) == 10
+
+
+def test_two_consumers_do_not_forget_at_the_same_time(weir: Weir, engine: Engine) -> None:
+    add(weir, 5, "15 days")
+    add(weir, 1, "0")
+    with weir.connection() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", (forgetting.LOCK,))
+        assert forgetting.forget(engine, RECEIPTS) == 0
+    weir.wait_for(lambda: forgetting.forget(engine, RECEIPTS) == 5)
+
+
+def test_settled_dead_letters_are_forgotten_with_their_acts_and_open_ones_are_kept(weir: Weir, engine: Engine) -> None:
+    for state in ("open", "replaying", "replayed", "discarded"):
+        for days in (89, 91):
+            weir.rows(
+                "INSERT INTO dead_letters (id, stream, content_type, body, headers, code, reason, first_seen, last_seen,"
+                " state, replay) VALUES (gen_random_uuid(), 'readings', '', '', '{}', '22003', 'too large', now(),"
+                " now() - make_interval(days => %s), %s, gen_random_uuid())",
+                days,
+                state,
+            )
+    weir.rows("INSERT INTO dead_letter_acts (letter, act) SELECT id, 'edit' FROM dead_letters")
+    assert forgetting.forget(engine, LETTERS) == 2
+    states = weir.rows("SELECT state, count(*) FROM dead_letters GROUP BY state ORDER BY state")
+    assert states == [("discarded", 1), ("open", 2), ("replayed", 1), ("replaying", 2)]
+    assert weir.scalar("SELECT count(*) FROM dead_letter_acts") == 6
+
+
+def test_old_minutes_are_forgotten_unless_they_do_not_balance(weir: Weir, engine: Engine) -> None:
+    for days, stored in ((91, 3), (91, 2), (89, 3)):
+        weir.rows(
+            "INSERT INTO ledger (stream, minute, series, accepted, stored, duplicate, dead) VALUES"
+            " ('readings', now() - make_interval(days => %s), gen_random_uuid(), 5, %s, 1, 1)",
+            days,
+            stored,
+        )
+    assert forgetting.forget(engine, MINUTES) == 1
+    assert weir.rows("SELECT stored FROM ledger ORDER BY minute") == [(2,), (3,)]
