@@ -44,6 +44,7 @@ _MEANING: dict[str, type[WeirError]] = {
     "58": DatabaseUnavailable,  # the server's own I/O
     "22": InvalidRecord,  # a value that does not fit
     "23": InvalidRecord,  # a constraint
+    "54": InvalidRecord,  # a value beyond the server's limits: nested too deeply, too large for an index
 }
 
 
