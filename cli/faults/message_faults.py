@@ -76,18 +76,22 @@ def replay_killed(weir: Weir, chance: Random) -> None:
 
 @fault("dead-letters-full", "41")
 def dead_letters_full(weir: Weir, chance: Random) -> None:
-    """The queue of the dead letters takes no more: the consumer waits with what it holds."""
+    """Nobody archives the dead letters, and their queue takes no more: the consumer waits with what it holds."""
     policy = "policies/{vhost}/small"
     weir.management("PUT", policy, {
         "pattern": r"^weir\.readings\.dead$", "apply-to": "queues", "priority": 9,
         "definition": {"max-length": 3, "overflow": "reject-publish"},
     })  # fmt: skip
+    weir.sql("ALTER TABLE dead_letters RENAME TO hidden")
     try:
         for _ in range(MESSAGES):
-            _publish(weir, chance, 2)
+            _publish(weir, chance, READINGS_EACH)
         time.sleep(chance.uniform(2, 5))
     finally:
+        weir.sql("ALTER TABLE hidden RENAME TO dead_letters")
         weir.management("DELETE", policy)
+    # What the archiver holds meanwhile is not in the queue, which would look as if it were drained.
+    weir.wait_for(lambda: weir.dead_letters() >= MESSAGES * READINGS_EACH, "the dead letters are not archived")
     weir.expect_consumer_said(WAITING)
 
 
