@@ -12,6 +12,7 @@ from cli.faults.senders import BURST, STEADY
 from cli.faults.weir import Weir
 from cli.process_tree import signalled
 from cli.servers import NAME
+from shared.streams import READINGS
 
 #: A connection silent for three times this is dead: short, so that a run need not last a minute.
 _SHORT_HEARTBEAT = {"WEIR_HEARTBEAT": "2"}
@@ -100,10 +101,12 @@ def queue_full(weir: Weir, chance: Random) -> None:
     limit = 50
     policy = "policies/{vhost}/small"
     definition = {"max-length": limit, "overflow": "reject-publish", "delivery-limit": 1_000_000_000}
-    weir.services.end("consumer")
     weir.management(
         "PUT", policy, {"pattern": r"^weir\.readings$", "apply-to": "queues", "priority": 9, "definition": definition}
     )
+    queue = f"queues/{{vhost}}/{READINGS.queue}"
+    weir.wait_for(lambda: weir.management("GET", queue).get("policy") == "small", "the policy is not applied")
+    weir.services.end("consumer")
     try:
         weir.wait_for(lambda: weir.queued() >= limit, "the queue does not fill up")
         time.sleep(chance.uniform(1, 3))
