@@ -23,8 +23,8 @@ from shared.streams import READINGS
 #: A fresh reading after healing.
 ACCEPTED_WITHIN, STORED_WITHIN = 10.0, 15.0
 DRAIN_SECONDS = 90
-#: Once the consumer has drained and ended, nothing may be left; twice it may have been too early.
-DRAINS = 3
+#: Once the consumer has drained and ended, nothing may be left; a few times it may have been too early.
+DRAINS = 5
 #: Before the harm, from load's beginning, and after the healing.
 LEAD_SECONDS, TAIL_SECONDS = (0.3, 2.0), 1.0
 
@@ -110,7 +110,7 @@ def _drain(weir: Weir, outcome: Outcome) -> None:
     _end_kindly(weir, "api", outcome)
     for _ in range(DRAINS):
         weir.wait_for(lambda: weir.queued() == 0, f"{READINGS.queue} does not drain", DRAIN_SECONDS)
-        weir.wait_for(lambda: weir.unarchived() == 0, f"{READINGS.dead_queue} does not drain", DRAIN_SECONDS)
+        weir.wait_for(weir.is_archived, f"{READINGS.dead_queue} does not drain", DRAIN_SECONDS)
         outcome.redeliveries = weir.redeliveries()
         for name in weir.services.names("consumer"):
             _end_kindly(weir, name, outcome)

@@ -65,6 +65,7 @@ def one_of_two_consumers_killed(weir: Weir, chance: Random) -> None:
         time.sleep(chance.uniform(0.5, 2))
         weir.services.end("consumer-2", Signals.SIGKILL)
         weir.services.start("consumer-2")
+    weir.wait_for(lambda: weir.consumers() == 2, "the second consumer does not consume")  # noqa: PLR2004
 
 
 @fault("api-killed", "53", quick=True)
@@ -100,7 +101,11 @@ def same_key_in_parallel(weir: Weir, chance: Random) -> None:
         one.close()
 
 
-@fault("overload", "54", moments=(STEADY,), settings={"WEIR_WAITING_LIMIT": "200"})
+#: Of each at most 200 at one time.
+_SMALL = {f"WEIR_{name}_LIMIT": "200" for name in ("WAITING", "SUBMISSION", "MESSAGE")}
+
+
+@fault("overload", "54", moments=(STEADY,), settings=_SMALL)
 def overload(weir: Weir, chance: Random) -> None:
     """150 senders more, without a pause, for twenty seconds; 200 readings may wait in the API, the rest is refused."""
     before = weir.services.peak_mb["api"]

@@ -160,6 +160,16 @@ class Weir:
     def unarchived(self) -> int:
         return letters.ready(self.amqp_url, READINGS.dead_queue)
 
+    def is_archived(self) -> bool:
+        """Whether no dead letter waits, nor is in the archiver's hands as far as the broker has counted by now."""
+        queue = self.management("GET", f"queues/{{vhost}}/{READINGS.dead_queue}")
+        return not self.unarchived() and not queue.get("messages", 0)
+
+    def consumers(self) -> int:
+        """How many processes consume, as far as the broker has counted by now."""
+        queue = self.management("GET", f"queues/{{vhost}}/{READINGS.queue}")
+        return len({one["channel_details"]["connection_name"] for one in queue.get("consumer_details", [])})
+
     def redeliveries(self) -> int:
         """How often the broker has delivered again, as far as it has counted by now and since it started."""
         found = self.management("GET", f"queues/{{vhost}}/{READINGS.queue}").get("message_stats", {})
