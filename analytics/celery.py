@@ -14,8 +14,9 @@ from celery.exceptions import Reject
 from celery.signals import setup_logging
 from sqlalchemy import Engine
 
-from analytics import tasks
+from analytics import tasks, tiering
 from shared import jobs, logs
+from shared.cold.store import Store
 from shared.config import load
 from shared.database import connect
 from shared.errors import BrokerUnavailable, Misconfigured, Unavailable
@@ -36,6 +37,7 @@ app = jobs.celery_app(settings.amqp_url, settings.job_deadline)
 app.conf.beat_schedule = {
     "resend jobs": {"task": "weir.resend_jobs", "schedule": 15.0, "options": {"expires": 15}},
     "expire jobs": {"task": "weir.expire_jobs", "schedule": 600.0, "options": {"expires": 600}},
+    "seal days": {"task": "weir.seal", "schedule": 3600.0, "options": {"expires": 3600}},
 }
 
 
@@ -91,3 +93,21 @@ def resend_jobs() -> None:
 def expire_jobs() -> None:
     with watchdog().within(UPKEEP_DEADLINE):
         _jobs().expire(settings.job_retention)
+
+
+# Acked at once: it may take longer than the broker waits for an ack, and the next hour does what this one does not.
+@app.task(  # type: ignore[untyped-decorator]
+    name="weir.seal",
+    acks_late=False,
+    soft_time_limit=tiering.DEADLINE.total_seconds(),
+    time_limit=tiering.DEADLINE.total_seconds() + 60,
+)
+def seal() -> None:
+    """Drop what is past its term, seal what is due, remove what is left over."""
+    # Connections of its own: sorting a large day takes longer than a job may.
+    connections = connect(settings.database_url, pool_size=2, statement_deadline=tiering.DEADLINE)
+    try:
+        with Watchdog(connections).within(tiering.DEADLINE):
+            tiering.run(connections, Store(settings.cold_url), settings.hot_days, settings.terms, settings.cold_grace)
+    finally:
+        connections.dispose()

@@ -1,5 +1,6 @@
 """Puts the API together: settings in, one ASGI application out."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,12 +16,14 @@ from api.dependencies import Services
 from api.errors import INTERNAL, RequestTimeout, problem, problem_of
 from api.ingest.body import BodyLimit
 from api.ingest.devices import Devices
+from api.ingest.events import EventIngest
+from api.ingest.ingest import Common
 from api.ingest.keys import Keys
 from api.ingest.lane import Lane
 from api.ingest.readings import ReadingIngest
 from api.ingest.room import Room
 from api.problems import complete
-from api.routes import analytics, dead_letters, devices, ledger, operations, readings, receipts, users
+from api.routes import analytics, dead_letters, devices, events, ledger, operations, readings, receipts, users
 from api.routes.readings import as_response
 from shared import metrics
 from shared.broker import topology
@@ -34,7 +37,7 @@ from shared.database import DatabaseThreads, connect
 from shared.errors import BrokerUnavailable, PublishRefused, TooLarge, Unavailable, WeirError
 from shared.jobs import Jobs, celery_app
 from shared.ledger import Acceptances
-from shared.streams import READINGS, STREAMS
+from shared.streams import EVENTS, READINGS, STREAMS, Stream
 from shared.tasks import in_background
 from shared.threads import Threads
 
@@ -47,6 +50,7 @@ ROUTERS = (
     users.router,
     devices.router,
     readings.router,
+    events.router,
     receipts.router,
     analytics.router,
     dead_letters.router,
@@ -65,56 +69,48 @@ def create_app(settings: Settings | None = None) -> Lane:
     acceptances = Acceptances(engine, threads)
     broker = BrokerConnection(settings.amqp_url, settings.heartbeat, partial(topology.declare, streams=STREAMS))
 
-    accepted_records = metrics.accepted_records.labels(READINGS.name)
-    published_messages = metrics.published_messages.labels(READINGS.name)
-    group_records = metrics.group_records.labels(READINGS.name)
-
-    def count(group: Group) -> None:
-        acceptances.add(group)
-        accepted_records.inc(group.records)
-        published_messages.inc()
-        group_records.observe(group.records)
-
-    publisher = Publisher(
-        READINGS,
-        broker,
-        deadline=settings.publish_deadline,
-        message_limit=settings.message_limit,
-        waiting_limit=settings.waiting_limit,
-        on_confirm=count,
-    )
-    metrics.waiting_records.labels(READINGS.name).set_function(lambda: publisher.waiting)
+    publishers = {stream.name: _publisher(stream, settings, broker, acceptances) for stream in STREAMS}
     known = Devices(
         engine, threads, settings.device_memory, settings.unknown_device_memory, settings.device_memory_limit
     )
     room = Room(settings.bodies_limit_bytes)
-    ingest = ReadingIngest(
-        known,
+    common = Common(
         Keys(engine, threads, settings.key_memory_limit),
-        publisher,
         room,
-        body_limit_bytes=settings.body_limit_bytes,
-        submission_limit=settings.submission_limit,
-        earliest=settings.earliest_timestamp,
-        ahead=settings.timestamp_ahead,
+        settings.body_limit_bytes,
+        settings.submission_limit,
+        settings.earliest_timestamp,
+        settings.timestamp_ahead,
     )
+    reading_ingest = ReadingIngest(known, publishers[READINGS.name], common)
+    event_ingest = EventIngest(publishers[EVENTS.name], common)
     jobs = Jobs(engine, celery_app(settings.amqp_url, settings.job_deadline))
     management = Management(settings.management_url, settings.amqp_url) if settings.management_url else None
     inspection = Inspection(management, STREAMS)
     # Not the database's: a broker that is away must not keep those.
     nudges = Threads(NUDGES, "broker", BrokerUnavailable)
     services = Services(
-        settings, engine, threads, broker, known, ingest, acceptances, jobs, nudges, management, inspection
+        settings,
+        engine,
+        threads,
+        broker,
+        known,
+        reading_ingest,
+        event_ingest,
+        acceptances,
+        jobs,
+        nudges,
+        management,
+        inspection,
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with in_background(
-            broker.run(), publisher.run(), publisher.backlog.run(), acceptances.run(), inspection.run()
-        ):
+        publishing = [work for one in publishers.values() for work in (one.run(), one.backlog.run())]
+        async with in_background(broker.run(), *publishing, acceptances.run(), inspection.run()):
             yield
             # uvicorn has answered every request by now; what is left is what they were promised.
-            await publisher.drain()
+            await asyncio.gather(*(one.drain() for one in publishers.values()))
             try:
                 await acceptances.flush()
             except Unavailable as error:
@@ -125,7 +121,7 @@ def create_app(settings: Settings | None = None) -> Lane:
 
     app = FastAPI(
         title="Weir",
-        description="Takes readings from devices, keeps every one it said yes to, and answers questions about them.",
+        description="Takes readings and events, keeps every one it said yes to, and answers questions about them.",
         version="0.1.0",
         lifespan=lifespan,
     )
@@ -139,7 +135,32 @@ def create_app(settings: Settings | None = None) -> Lane:
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_fault)
-    return Lane(ingest, app)
+    return Lane(reading_ingest, event_ingest, app)
+
+
+def _publisher(stream: Stream, settings: Settings, broker: BrokerConnection, acceptances: Acceptances) -> Publisher:
+    """Make the publisher of a stream, counted in the ledger and the metrics."""
+    accepted_records = metrics.accepted_records.labels(stream.name)
+    published_messages = metrics.published_messages.labels(stream.name)
+    group_records = metrics.group_records.labels(stream.name)
+
+    def count(group: Group) -> None:
+        acceptances.add(group)
+        accepted_records.inc(group.records)
+        published_messages.inc()
+        group_records.observe(group.records)
+
+    publisher = Publisher(
+        stream,
+        broker,
+        deadline=settings.publish_deadline,
+        message_limit=settings.message_limit,
+        waiting_limit=settings.waiting_limit,
+        waiting_limit_bytes=settings.waiting_limit_bytes,
+        on_confirm=count,
+    )
+    metrics.waiting_records.labels(stream.name).set_function(lambda: publisher.waiting)
+    return publisher
 
 
 async def _on_weir_error(_: Request, error: Exception) -> Response:

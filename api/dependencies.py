@@ -9,6 +9,7 @@ from fastapi import Depends, Query, Request
 from sqlalchemy import Engine
 
 from api.ingest.devices import Devices
+from api.ingest.events import EventIngest
 from api.ingest.readings import ReadingIngest
 from shared.broker.connection import BrokerConnection
 from shared.broker.inspection import Inspection
@@ -31,6 +32,7 @@ class Services:
     broker: BrokerConnection
     devices: Devices
     readings: ReadingIngest
+    events: EventIngest
     acceptances: Acceptances
     jobs: Jobs
     nudges: Threads

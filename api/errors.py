@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from shared.errors import (
+    ColdFileDamaged,
+    ColdUnavailable,
     Conflict,
     DatabaseUnavailable,
     Expired,
@@ -69,7 +71,9 @@ _PROBLEMS: tuple[tuple[type[WeirError], int, str, str], ...] = (
     (Conflict, 400, "conflict", "It exists already"),
     (PublishRefused, 503, "busy", "Too much is waiting; come again"),
     (DatabaseUnavailable, 503, "database-unavailable", "The database is not available; come again"),
+    (ColdUnavailable, 503, "cold-unavailable", "The cold files are not available; come again"),
     (Unavailable, 503, "broker-unavailable", "The broker is not available; come again"),
+    (ColdFileDamaged, 503, "cold-file-damaged", "A cold file is damaged; the service needs its operator"),
     (Misconfigured, 503, "misconfigured", "The service needs its operator; come again"),
 )
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, Row, text
 from api.dependencies import Window
 from api.schemas import Stored
 from shared.database import translated
-from shared.streams.readings import PG_EPOCH, microseconds
+from shared.streams.stream import PG_EPOCH, microseconds
 
 
 class Place(NamedTuple):

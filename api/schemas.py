@@ -38,15 +38,28 @@ class User(BaseModel):
     email: str
 
 
+#: Whole days that a device's readings are kept; None: as long as everybody's. A century is for ever.
+RetentionDays = Annotated[int, Field(ge=1, le=36_525, strict=True)]
+
+
 class NewDevice(Body):
     user_id: Annotated[Key, Field(strict=True)]
     name: Name | None = None
+    retention_days: RetentionDays | None = None
+
+
+class DeviceChanges(Body):
+    """What is not named stays as it is."""
+
+    name: Name | None = None
+    retention_days: RetentionDays | None = None
 
 
 class Device(BaseModel):
     id: UUID
     user_id: int
     name: str | None
+    retention_days: int | None
 
 
 class Stored(BaseModel):
@@ -68,13 +81,17 @@ class DeadRecord(BaseModel):
 
 
 class Receipt(BaseModel):
-    """`accepted_at` is when its message was made: only a receipt of a submission without a key knows that."""
+    """`accepted_at` is when its message was made: only a receipt of a submission without a key knows that.
+
+    `records` are those stored under it, `duplicates` those that were stored before, which only events can be.
+    """
 
     id: UUID
     status: Literal["pending", "stored", "dead-lettered", "unknown"]
     stream: str | None = None
     accepted_at: datetime | None = None
     records: int | None = None
+    duplicates: int | None = None
     stored_at: datetime | None = None
     dead: list[DeadRecord] = []
 

@@ -1,7 +1,7 @@
 """A client of Weir's HTTP API for commands: it waits through what passes, and says the rest in a sentence."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 from uuid import UUID
@@ -53,9 +53,11 @@ class Client(ApiClient):
     """
 
     @property
-    def started(self) -> datetime | None:
-        """When the first answer came, by the server's clock as far as that can be known."""
-        return self._http.started
+    def started(self) -> datetime:
+        """When the first answer came, by the server's clock as far as that can be known. Asks when there was none yet."""
+        if self._http.started is None:
+            self._http.patiently(lambda: self._http.request("GET", "/healthz"))
+        return self._http.started or datetime.now(UTC)
 
     def cancel(self) -> None:
         """Try nothing again: what other threads have under way ends soon."""
@@ -104,10 +106,17 @@ class Client(ApiClient):
 
     def submit(self, device_id: str, columns: bytes, key: str) -> Submission:
         """Give a batch of readings in columns. However often it is sent under one key, it is stored once."""
+        return self._submit(f"/devices/{device_id}/stats/batch", columns, key)
+
+    def submit_events(self, events: bytes, key: str) -> Submission:
+        """Give a batch of events. However often each of them is sent, it is stored once."""
+        return self._submit("/events", events, key)
+
+    def _submit(self, path: str, body: bytes, key: str) -> Submission:
         headers = {"Idempotency-Key": key, "Content-Type": "application/json"}
 
         def send() -> Submission:
-            response = self._http.send("POST", f"/devices/{device_id}/stats/batch", content=columns, headers=headers)
+            response = self._http.send("POST", path, content=body, headers=headers)
             if response.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
                 faults = body_of(response).get("errors") or [{}]
                 if "index" in faults[0]:

@@ -1,35 +1,28 @@
-"""The import of readings: chunks to the API, a few at a time, and then the receipts of what it accepted."""
+"""Imports: chunks of a file to the API, a few at a time, and then the receipts of what it accepted."""
 
-import re
-import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from cli.client import Client
-from cli.readings_file import Chunk, Reject
+from cli.csv_file import Reject
 from shared.config import Settings
-from shared.errors import InvalidRecord
-from shared.streams.readings import decode_of_device, microseconds
-from shared.streams.stream import JSON, TimeBounds
 
-#: Requests under way at once: they keep the API busy while lines are read, and leave it room for devices.
+#: Requests under way at once: they keep the API busy while lines are read, and leave it room for others.
 IN_FLIGHT = 4
-
-#: As the API has it, without what stands for bytes that are no UTF-8.
-NAME = re.compile(r"[^\x00-\x1f\x7f\ufffd]{1,200}")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Chunk = TypeVar("Chunk")
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What became of a chunk: how many readings were accepted, under which receipt, and the lines that were not."""
+    """What became of a chunk: how many records were accepted, under which receipt, and the lines that were not."""
 
     accepted: int
     rejects: list[Reject]
@@ -38,7 +31,7 @@ class Judged:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a file, in readings. Everything accepted ends as one of the last three."""
+    """What became of a file, in records. Everything accepted ends as one of the last three."""
 
     accepted: int = 0
     rejected: int = 0
@@ -53,6 +46,7 @@ class Outcome:
 
     def settle(self, receipt: dict[str, Any], started: datetime) -> None:
         self.dead_lettered += len(receipt.get("dead") or ())
+        self.already_stored += receipt.get("duplicates") or 0
         stored_at = receipt.get("stored_at")
         if stored_at and datetime.fromisoformat(stored_at) < started:
             self.already_stored += receipt["records"]
@@ -60,67 +54,52 @@ class Outcome:
             self.stored += receipt["records"]
 
 
-class Importer:
-    """Sends chunks as one user's. Makes the user, and each device when it first comes up."""
+class Source(Protocol[Chunk]):
+    """A file that is being imported: its lines as chunks, and the rules and the place of these in the API."""
 
-    def __init__(self, client: Client, email: str) -> None:
+    #: What a line is, in the plural.
+    noun: str
+    #: What stands in the cells of a reject.
+    columns: tuple[str, ...]
+
+    def chunks(self) -> Iterator[Chunk | Reject]: ...
+
+    def judge(self, chunk: Chunk, settings: Settings) -> Judged:
+        """Judge a chunk by the API's own rules, without the API."""
+
+    def prepare(self, client: Client) -> None:
+        """Make what is needed before the first chunk."""
+
+    def submit(self, client: Client, chunk: Chunk) -> Judged:
+        """Give a chunk to the API. Threads do so at the same time."""
+
+
+class Importer(Generic[Chunk]):
+    """Sends the chunks of a source. Raises WeirError."""
+
+    def __init__(self, client: Client, source: Source[Chunk]) -> None:
         self._client = client
-        self._user_id = client.user(email)["id"]
+        self._source = source
+        source.prepare(client)
         #: What was stored before this moment was stored by an earlier run.
-        self.started = client.started or datetime.now(UTC)
-        self._devices: dict[str, str] = {}
-        self._making = threading.Lock()
+        self.started = client.started
 
-    def send(self, chunks: Iterable[Chunk | Reject]) -> Generator[Judged, None, None]:
+    def send(self) -> Generator[Judged, None, None]:
         """Answers come in the order of the chunks."""
-        return _concurrently(self._client, self._submit, chunks)
+        return _concurrently(self._client, self._submit, self._source.chunks())
 
     def settle(self, receipts: Iterable[str]) -> Generator[dict[str, Any], None, None]:
         """Wait for each to be stored or dead-lettered."""
         return _concurrently(self._client, self._client.settled_receipt, receipts)
 
     def _submit(self, chunk: Chunk | Reject) -> Judged:
-        if isinstance(chunk, Reject):
-            return Judged(0, [chunk])
-        try:
-            device_id = self._device(chunk.device)
-        except InvalidRecord as error:
-            return Judged(0, chunk.reject_all("device", error.code))
-        sent = self._client.submit(device_id, chunk.encoded(), chunk.key())
-        return Judged(sent.accepted, [_at(chunk, rejected) for rejected in sent.rejected], sent.receipt)
-
-    def _device(self, name: str) -> str:
-        _check_name(name)
-        with self._making:
-            if name not in self._devices:
-                self._devices[name] = self._client.device(self._user_id, name)["id"]
-            return self._devices[name]
+        return Judged(0, [chunk]) if isinstance(chunk, Reject) else self._source.submit(self._client, chunk)
 
 
-def judge(chunk: Chunk | Reject, settings: Settings) -> Judged:
-    """Judge a chunk by the API's own rules, without the API."""
-    if isinstance(chunk, Reject):
-        return Judged(0, [chunk])
-    now = datetime.now(UTC)
-    bounds = TimeBounds(microseconds(settings.earliest_timestamp), microseconds(now + settings.timestamp_ahead))
-    try:
-        _check_name(chunk.device)
-    except InvalidRecord as error:
-        return Judged(0, chunk.reject_all("device", error.code))
-    encoded = decode_of_device(chunk.encoded(), JSON, microseconds(now), bounds, key=1)
-    rejects = [chunk.reject(rejected.index, rejected.field, rejected.code) for rejected in encoded.rejected]
-    return Judged(encoded.records, rejects)
-
-
-def _check_name(name: str) -> None:
-    if not name.strip():
-        raise InvalidRecord("missing", "device", "a device needs a name")
-    if not NAME.fullmatch(name):
-        raise InvalidRecord("not_a_name", "device", "a device's name is not one the API takes")
-
-
-def _at(chunk: Chunk, rejected: dict[str, Any]) -> Reject:
-    return chunk.reject(rejected["index"], rejected["field"], rejected["code"])
+def judged(source: Source[Chunk], settings: Settings) -> Iterator[Judged]:
+    """Judge every chunk, and send none."""
+    for chunk in source.chunks():
+        yield Judged(0, [chunk]) if isinstance(chunk, Reject) else source.judge(chunk, settings)
 
 
 def _concurrently(

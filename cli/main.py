@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cli import demo, readings, tracing
+from cli import cold, demo, generate, imports, readings, tracing
 from cli.bench import command as benchmark
 from cli.dead_letters import dead_letters_app
 from cli.doctor import report
@@ -102,9 +102,13 @@ def doctor(
 
 
 # Commands of other modules.
-app.add_typer(readings.import_app, name="import")
+app.add_typer(imports.import_app, name="import")
+app.add_typer(generate.generate_app, name="generate")
 app.command()(readings.stats)
 app.command()(tracing.trace)
+app.command()(cold.seal)
+app.command()(cold.verify)
+app.command()(cold.retention)
 app.add_typer(dead_letters_app, name="dead-letters")
 app.command()(benchmark.bench)
 app.command()(harness.faults)

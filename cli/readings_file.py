@@ -1,36 +1,20 @@
 """Files of readings: CSV lines gathered into chunks that come out the same on every run."""
 
-import csv
-import gzip
 import hashlib
 import math
-import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from io import BufferedReader, TextIOWrapper
 from operator import itemgetter
 
 import msgspec
 
-from shared.errors import WeirError
+from cli.csv_file import Reject, cells, header
 
 COLUMNS = ("device", "timestamp", "x", "y", "z")
-GZIP_MAGIC = b"\x1f\x8b"
-LONGEST_HEADER = 64 * 1024
 #: No number and no timestamp is longer; what is would only fill the request.
 LONGEST_VALUE = 64
 #: Lines held back over all devices: where very many take turns, their chunks are cut short.
 WAITING_LIMIT = 200_000
-
-
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """A line that is not stored, and why. `values` are its device, timestamp, x, y and z as they stand in the file."""
-
-    line: int
-    field: str | None
-    code: str
-    values: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -70,28 +54,6 @@ class Chunk:
         return [self.reject(index, field, code) for index in range(len(self.lines))]
 
 
-def lines(raw: BufferedReader) -> Generator[str, None, None]:
-    """The lines of a file, plain or gzipped.
-
-    Raises:
-        WeirError: it cannot be read, from the start or from somewhere on.
-    """
-    try:
-        unpacked = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == GZIP_MAGIC else raw
-        # Bytes that are no UTF-8 spoil the field they stand in, and no other.
-        text = TextIOWrapper(unpacked, encoding="utf-8-sig", errors="replace")
-        try:
-            yield text.readline(LONGEST_HEADER)
-            for line in text:  # noqa: UP028  `yield from` would close the file when the reader stops early
-                yield line
-        finally:
-            text.detach()  # the file is the caller's to close
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise WeirError("the file is damaged or cut off: it cannot be unpacked to its end") from error
-    except OSError as error:
-        raise WeirError(f"the file cannot be read: {error.strerror}") from error
-
-
 def chunks(lines: Iterator[str], limit: int, waiting_limit: int = WAITING_LIMIT) -> Iterator[Chunk | Reject]:
     """Gather lines by device into chunks of up to `limit`; a line with too few or too many columns is a reject.
 
@@ -100,18 +62,15 @@ def chunks(lines: Iterator[str], limit: int, waiting_limit: int = WAITING_LIMIT)
     Raises:
         WeirError: the header lacks a column.
     """
-    header = [name.strip().lower() for name in _fields(next(lines, ""))]
-    missing = [name for name in COLUMNS if name not in header]
-    if missing:
-        raise WeirError(f"the first line must name the columns {','.join(COLUMNS)}; missing: {', '.join(missing)}")
-    pick = itemgetter(*(header.index(name) for name in COLUMNS))
+    names = header(lines, COLUMNS)
+    pick = itemgetter(*(names.index(name) for name in COLUMNS))
     waiting: dict[str, Chunk] = {}
     count = 0
     for number, line in enumerate(lines, start=2):
-        fields = _fields(line)
-        if len(fields) != len(header):
+        fields = cells(line)
+        if len(fields) != len(names):
             if line.strip():
-                yield Reject(number, None, "columns", pick([*fields, *[""] * len(header)]))
+                yield Reject(number, None, "columns", pick([*fields, *[""] * len(names)]))
             continue
         device, timestamp, x, y, z = pick(fields)
         chunk = waiting.get(device)
@@ -127,12 +86,6 @@ def chunks(lines: Iterator[str], limit: int, waiting_limit: int = WAITING_LIMIT)
             yield from waiting.values()
             waiting.clear()
     yield from waiting.values()
-
-
-def _fields(line: str) -> list[str]:
-    """Each line by itself: a quote that is never closed costs its own line and not those below it."""
-    line = line.rstrip("\r\n")
-    return next(csv.reader([line])) if '"' in line else line.split(",")
 
 
 def _numbers(texts: list[str]) -> list[float | str]:

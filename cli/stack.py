@@ -68,7 +68,7 @@ class Stack:
         if not self.supervisor.is_running():
             return self.settings
         ports = self._remember()
-        addresses = {}
+        addresses = {} if "WEIR_COLD_URL" in self._given else {"cold_url": str(self.folder / "cold")}
         if "WEIR_DATABASE_URL" not in self._given:
             addresses["database_url"] = PostgresServer(self.folder / "postgres", ports["postgres"]).url
         if "WEIR_AMQP_URL" not in self._given:
@@ -183,7 +183,8 @@ class Stack:
             "WEIR_API_PORT": str(self.settings.api_port),
         }
         # New code is another environment to supervisord, and so a reason to start a service again.
-        environment = {**self._given, **addresses, "CODE_VERSION": _code_version(), "PYTHONUNBUFFERED": "1"}
+        cold = {"WEIR_COLD_URL": str(self.folder / "cold")}
+        environment = {**cold, **self._given, **addresses, "CODE_VERSION": _code_version(), "PYTHONUNBUFFERED": "1"}
         celery = ("celery", "-A", "analytics.celery")
         schedule = self.folder / "beat" / "schedule"
         schedule.parent.mkdir(exist_ok=True)

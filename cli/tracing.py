@@ -83,6 +83,8 @@ def _lines(found: Answer) -> Iterator[str]:
     if status in {"stored", "dead-lettered"}:
         table = next((one.table for one in STREAMS if one.name == found["stream"]), found["stream"])
         yield f"  {found['records']} records of it are in the table {table} since {found['stored_at']}"
+        if found.get("duplicates"):
+            yield f"  {found['duplicates']} more were stored before it came"
         yield from _dead(found["dead"])
     elif status == "pending":
         if not found.get("accepted_at"):

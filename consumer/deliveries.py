@@ -16,8 +16,7 @@ from shared.broker.content import Message
 from shared.broker.messages import DIGESTS, KEYED, foreign_receipt, segments
 from shared.errors import InvalidRecord, TooLarge
 from shared.streams.decoding import EXPLANATIONS
-from shared.streams.readings import PG_EPOCH, microseconds
-from shared.streams.stream import COPY, JSON, Stream, Submission, TimeBounds
+from shared.streams.stream import COPY, JSON, PG_EPOCH, Stream, Submission, TimeBounds, microseconds
 
 log = structlog.get_logger()
 
@@ -199,8 +198,7 @@ class Reader:
         if not (isinstance(keyed, bytes | bytearray) and isinstance(digests, bytes | bytearray)):
             raise InvalidRecord("malformed", None, "a header is of another type")
         try:
-            size, of_one = len(message.body), self.stream.record_bytes
-            found = segments(receipt, told.records, size, bytes(keyed), of_one, bytes(digests))
+            found = segments(receipt, told.records, message.body, bytes(keyed), self.stream.count, bytes(digests))
         except ValueError as error:
             raise InvalidRecord("malformed", None, "the headers do not fit the body") from error
         parts = [Part(one.receipt, one.records, message.body[one.start : one.end], digest=one.digest) for one in found]

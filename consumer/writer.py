@@ -11,6 +11,7 @@ from uuid import UUID
 import psycopg2
 
 from consumer.deliveries import DeadRecord, Delivery, Part
+from consumer.identities import new_rows
 from consumer.session import Connection, Session
 from consumer.suspects import Suspects
 from shared.database import meaning
@@ -20,6 +21,8 @@ from shared.streams.stream import COPY, COPY_HEADER, COPY_TRAILER, Stream, split
 
 #: Minute and series.
 Place = tuple[int, str]
+#: A part, and the counts of its place in the ledger.
+Counted = tuple[Part, Counter[str]]
 
 #: COPY reads from us in pieces of this size.
 _PIECE_BYTES = 1 << 20
@@ -32,7 +35,10 @@ _RECEIPTS = """
     ON CONFLICT DO NOTHING RETURNING id
 """
 
-
+_DUPLICATES = """
+    UPDATE receipts AS r SET stored = r.stored - found.count, duplicate = found.count
+    FROM unnest(%s::uuid[], %s::int[]) AS found (id, count) WHERE r.id = found.id
+"""
 _DIGESTS = "SELECT id::text, digest FROM receipts WHERE id = ANY(%s::uuid[]) AND digest IS NOT NULL"
 _SEEN = "SELECT id::text FROM receipts WHERE id = ANY(%s::uuid[])"
 _KEYS = "SELECT id::text, key FROM devices WHERE id = ANY(%s::uuid[])"
@@ -96,7 +102,7 @@ class Writer:
         with connection.cursor() as cursor:
             new, repeated, minutes = self._new_parts(cursor, batch)
             _refuse_other_bodies(cursor, repeated)
-            rows = [part.rows for part in new if part.rows]
+            rows = self._once(cursor, new) if self._stream.identity else [part.rows for part, _ in new if part.rows]
             if rows:
                 self._copy_in(cursor, rows)
             for minute, series in sorted(minutes):
@@ -110,9 +116,9 @@ class Writer:
 
     def _new_parts(
         self, cursor: Any, batch: Sequence[Delivery]
-    ) -> tuple[list[Part], list[Part], dict[Place, Counter[str]]]:
-        """Insert the receipts; return the parts whose receipt is new, those sent again, and what to count where in
-        the ledger.
+    ) -> tuple[list[Counted], list[Part], dict[Place, Counter[str]]]:
+        """Insert the receipts; return the parts whose receipt is new, each with its place's counts, those sent again,
+        and what to count where in the ledger.
         """
         parts = [part for delivery in batch for part in delivery.parts]
         ids = [str(part.receipt) for part in parts]
@@ -122,7 +128,7 @@ class Writer:
         columns = (_array(ids), _array(stored), dead if any(dead) else None, _array(digests))
         cursor.execute(_RECEIPTS, (self._stream.name, *columns))
         unseen = {row[0] for row in cursor.fetchall()}
-        new: list[Part] = []
+        new: list[Counted] = []
         repeated: list[Part] = []
         minutes: dict[Place, Counter[str]] = {}
         for delivery in batch:
@@ -140,8 +146,22 @@ class Writer:
                 unseen.discard(str(part.receipt))
                 counts["dead"] += part.dead_records
                 counts["stored"] += part.records - part.dead_records
-                new.append(part)
+                new.append((part, counts))
         return new, repeated, minutes
+
+    def _once(self, cursor: Any, new: Sequence[Counted]) -> list[bytes]:
+        """Leave out the records that are stored already, and count them as duplicates; return the rows that are left."""
+        found = new_rows(cursor, self._stream, [part.rows for part, _ in new])
+        duplicates: dict[str, int] = {}
+        for (part, counts), (_, records) in zip(new, found, strict=True):
+            count = part.records - part.dead_records - records
+            if count:
+                duplicates[str(part.receipt)] = count
+                counts["stored"] -= count
+                counts["duplicate"] += count
+        if duplicates:
+            cursor.execute(_DUPLICATES, (list(duplicates), list(duplicates.values())))
+        return [rows for rows, _ in found if rows]
 
     def _copy_in(self, cursor: Any, rows: Sequence[bytes]) -> None:
         cursor.copy_expert(self._copy, io.BytesIO(b"".join([COPY_HEADER, *rows, COPY_TRAILER])), _PIECE_BYTES)
@@ -151,7 +171,7 @@ class Writer:
         with connection.cursor() as cursor:
             new, _, _ = self._new_parts(cursor, [delivery])
             found = []
-            for part in new:
+            for part, _ in new:
                 try:
                     rows = split_rows(part.rows)
                 except ValueError as error:

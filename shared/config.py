@@ -27,6 +27,12 @@ def _amqp(url: str) -> str:
     return url
 
 
+def _cold(url: str) -> str:
+    if not url.startswith("/") and "://" not in url:
+        raise ValueError("must be an absolute path, or look like s3://bucket/folder")
+    return url
+
+
 def _seconds(value: object) -> object:
     """A bare number is seconds; pydantic itself takes only the long forms from a variable."""
     try:
@@ -51,10 +57,12 @@ _NOT_GREATER = (
     ("message_limit", "waiting_limit", "a message of the most records could never wait"),
     ("submission_limit", "waiting_limit", "a submission of the most records could never wait"),
     ("body_limit_bytes", "bodies_limit_bytes", "a body of the most bytes would find no room"),
+    ("body_limit_bytes", "waiting_limit_bytes", "a submission of the most bytes could never wait"),
     ("batch_wait", "write_deadline", "no batch would be due in time"),
     ("unknown_device_memory", "device_memory", "a device that was just made would stay unknown"),
     ("job_wait_limit", "job_deadline", "nobody need wait longer than a job may take"),
     ("job_deadline", "job_retention", "an answer would be dropped while it may still come"),
+    ("job_deadline", "cold_grace", "a job would miss a file that it still reads"),
     ("job_resend_after", "job_retention", "a job would be dropped before it is sent again"),
 )
 
@@ -75,9 +83,9 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: Annotated[int, Field(gt=0, lt=65536)] = 8000
 
-    #: A reading older than this is refused: a clock that was never set says 1970.
+    #: A reading or event older than this is refused: a clock that was never set says 1970.
     earliest_timestamp: datetime = datetime(1990, 1, 1, tzinfo=UTC)
-    #: A reading further ahead than this is refused. Partitions are made further ahead still.
+    #: One further ahead than this is refused. Partitions are made further ahead still.
     timestamp_ahead: Span = timedelta(days=1)
     #: Largest body of a request, as sent and once unpacked; over it the answer is 413.
     body_limit_bytes: Bytes = 4 * 1024 * 1024
@@ -92,8 +100,9 @@ class Settings(BaseSettings):
 
     #: From submission to confirm, reconnects included; then 503 and the outcome is unknown.
     publish_deadline: Span = timedelta(seconds=5)
-    #: Records that may wait in the API for a confirm; over it the answer is 503 at once.
+    #: Records of one stream that may wait in the API for a confirm, and their bytes; over it the answer is 503 at once.
     waiting_limit: Count = 200_000
+    waiting_limit_bytes: Bytes = 64 * 1024 * 1024
     #: Most records that share one message, so that a delivery stays small beside the consumer's memory.
     message_limit: Count = 10_000
     #: Longest silence on a broker connection before it counts as dead is three times this.
@@ -113,9 +122,9 @@ class Settings(BaseSettings):
     batch_wait: Span = timedelta(milliseconds=40)
     #: Messages the broker hands out ahead of their acks.
     prefetch: Annotated[int, Field(gt=0, lt=65536)] = 2000
-    #: Bytes of messages in the consumer's hands, over which it reads nothing more from the broker.
+    #: Bytes of messages of one stream in the consumer's hands, over which it reads no more of it from the broker.
     intake_limit_bytes: Bytes = 128 * 1024 * 1024
-    #: Connections over which a consumer writes; more than one is used only while there is a backlog.
+    #: Connections over which a consumer writes each stream; more than one is used only while there is a backlog.
     writers: Annotated[int, Field(gt=0, le=16)] = 2
     #: Messages in a row of which nothing can be written, after which no more are dead-lettered but held back.
     dead_in_a_row: Count = 1000
@@ -136,6 +145,16 @@ class Settings(BaseSettings):
     #: Days of partitions that exist ahead of today.
     partitions_ahead: Count = 7
 
+    #: Where sealed days are: an absolute path, or a URL that pyarrow knows, such as s3://bucket/folder.
+    cold_url: Annotated[str, AfterValidator(_cold)] = "/var/lib/weir/cold"
+    #: Whole days before today that stay in PostgreSQL; older ones are sealed.
+    hot_days: Count = 7
+    #: A file that no longer counts is removed this much later: whoever reads it has to be done by then.
+    cold_grace: Span = timedelta(days=1)
+    #: Whole days before today that records are kept; none: for ever. A device may have a term of its own.
+    retention_days_readings: Count | None = None
+    retention_days_events: Count | None = None
+
     #: Longest a request may wait for a job with `wait=`.
     job_wait_limit: Span = timedelta(seconds=30)
     #: A job nobody has taken up for this long is sent again.
@@ -149,6 +168,11 @@ class Settings(BaseSettings):
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
     #: One JSON object per line for machines; otherwise lines for people.
     log_json: bool = False
+
+    @property
+    def terms(self) -> dict[str, int | None]:
+        """How many days each stream's records are kept, by the stream's name."""
+        return {"readings": self.retention_days_readings, "events": self.retention_days_events}
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -69,6 +69,8 @@ class Device(Base):
     key: Mapped[int] = mapped_column(server_default="")
     user_id: Mapped[int]
     name: Mapped[str | None]
+    #: Whole days that its records are kept; None: as long as its stream's.
+    retention_days: Mapped[int | None]
 
 
 class Job(Base):

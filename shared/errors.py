@@ -3,13 +3,15 @@
     WeirError
     ├── Unavailable            503 and Retry-After
     │   ├── BrokerUnavailable
-    │   └── DatabaseUnavailable
+    │   ├── DatabaseUnavailable
+    │   └── ColdUnavailable
     ├── PublishRefused         503 and Retry-After
     ├── Misconfigured          stop consuming, not ready
     ├── InvalidRecord          422 or dead letter
     ├── TooLarge               413
     ├── NotFound               404
     ├── Expired                410
+    ├── ColdFileDamaged        503
     └── Conflict               400 or 409
 
 Drivers' errors become these once, where the driver is called.
@@ -30,6 +32,10 @@ class BrokerUnavailable(Unavailable):
 
 class DatabaseUnavailable(Unavailable):
     """The database cannot be reached, or cannot do this now."""
+
+
+class ColdUnavailable(Unavailable):
+    """The place of the cold files cannot be reached, or written to."""
 
 
 class PublishRefused(WeirError):
@@ -72,6 +78,19 @@ class NotFound(WeirError):
 
 class Expired(WeirError):
     """There was such a thing, and it was kept as long as promised."""
+
+
+class ColdFileDamaged(WeirError):
+    """A file of the cold tier is missing, or is not what was sealed. Nothing else is harmed.
+
+    Attributes:
+        path: where it is, or should be.
+    """
+
+    def __init__(self, path: str, fault: str) -> None:
+        super().__init__(f"the cold file {path} {fault}; `weir verify` lists what is damaged")
+        self.path = path
+        self.fault = fault
 
 
 class Conflict(WeirError):

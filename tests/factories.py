@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -24,7 +24,7 @@ from shared.broker.channel import Channel
 from shared.broker.content import Message
 from shared.broker.messages import Group, digest_of
 from shared.config import Settings
-from shared.streams import READINGS, STREAMS
+from shared.streams import EVENTS, READINGS, STREAMS, Stream
 from shared.streams.stream import EXCHANGE
 
 ROOT = Path(__file__).parents[1]
@@ -35,6 +35,9 @@ COMMANDS = {
     "consumer": ("-m", "consumer"),
     "worker": ("-m", "celery", "-A", "analytics.celery", "worker", "--pool", "solo"),
 }
+
+#: Of a day in 2026, in microseconds since 2000.
+NOON = 839_937_600_000_000
 
 _numbers = itertools.count(1)
 
@@ -57,6 +60,7 @@ class Weir:
             "WEIR_DATABASE_URL": self.database_url,
             "WEIR_AMQP_URL": self.amqp_url,
             "WEIR_API_PORT": str(self.port),
+            "WEIR_COLD_URL": str(folder / f"{self.name}-cold"),
         }
         self.administer(f"CREATE DATABASE {self.name} TEMPLATE {template}")
         self._make_virtual_host()
@@ -65,6 +69,7 @@ class Weir:
     def settings(self, **changes: Any) -> Settings:
         """The settings that its processes would read, for parts that run inside the test."""
         addresses = {"database_url": self.database_url, "amqp_url": self.amqp_url, "api_port": self.port}
+        addresses["cold_url"] = self.environment["WEIR_COLD_URL"]
         return Settings(**(addresses | changes))
 
     def start(self, *names: str) -> None:
@@ -126,16 +131,20 @@ class Weir:
     def scalar(self, query: str, *parameters: object) -> Any:
         return self.rows(query, *parameters)[0][0]
 
-    def stored(self) -> int:
-        return int(self.scalar("SELECT count(*) FROM readings"))
+    def stored(self, stream: Stream = READINGS) -> int:
+        return int(self.scalar(f"SELECT count(*) FROM {stream.table}"))
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = 20) -> None:
         wait_until(condition, seconds, f"it did not come true; see the logs in {self.folder}")
 
-    def wait_until_stored(self, count: int, seconds: float = 30) -> None:
+    def wait_until_stored(self, count: int, seconds: float = 30, stream: Stream = READINGS) -> None:
         """Wait for exactly this many rows."""
-        wait_until(lambda: self.stored() >= count, seconds, f"{self.stored()} of {count} stored; see {self.folder}")
-        assert self.stored() == count
+
+        def stored() -> int:
+            return self.stored(stream)
+
+        wait_until(lambda: stored() >= count, seconds, f"{stored()} of {count} stored; see {self.folder}")
+        assert stored() == count
 
     def wait_until_archived(self, count: int, seconds: float = 30) -> None:
         """Wait for exactly this many dead letters in their table."""
@@ -211,9 +220,33 @@ def row(key: int, time: int, x: float, y: float = 0.0, z: float = 0.0) -> bytes:
     return struct.pack(">h", len(fields)) + b"".join(struct.pack(">i", len(one)) + one for one in fields)
 
 
-def group_of(*submissions: tuple[list[bytes], UUID | None]) -> Group:
+def event(number: int = 1, **fields: object) -> dict[str, object]:
+    """A valid event with an id of its own for each number; `fields` change or add to it."""
+    known = {"event_id": str(UUID(int=number)), "occurred_at": "2026-08-13T12:00:00Z", "user_id": "u"}
+    return {**known, "event_type": "view", "properties": {"number": number}, **fields}
+
+
+def event_row(
+    event_id: UUID, time: int = NOON, user_id: bytes = b"u", kind: bytes = b"t", json: bytes = b"{}"
+) -> bytes:
+    """An event as PostgreSQL's binary COPY wants it, or not: nothing is looked at."""
+    fields = [event_id.bytes, struct.pack(">q", time), user_id, kind, b"\1" + json]
+    return struct.pack(">h", len(fields)) + b"".join(struct.pack(">i", len(one)) + one for one in fields)
+
+
+def good_row(stream: Stream, number: int) -> bytes:
+    """A row of any stream, another one for each number."""
+    return event_row(UUID(int=number + 1)) if stream is EVENTS else row(1, NOON, float(number))
+
+
+def bad_row(stream: Stream, number: int) -> bytes:
+    """A row of any stream that PostgreSQL refuses."""
+    return event_row(UUID(int=number + 1), json=b"{") if stream is EVENTS else row(1, NOON, float("nan"))
+
+
+def group_of(*submissions: tuple[list[bytes], UUID | None], stream: Stream = READINGS) -> Group:
     """A message of these submissions: the rows of each, and the receipt of a keyed one."""
-    group = Group(READINGS, opened=0.0)
+    group = Group(stream, opened=0.0)
     for rows, receipt in submissions:
         group.add(b"".join(rows), len(rows), receipt, digest_of(b"".join(rows)))
     return group
@@ -247,3 +280,11 @@ async def take(channel: Channel, queue: str, seconds: float = 20) -> Message:
         await channel.cancel()
     channel.ack(message.tag)
     return message
+
+
+def partition(weir: Weir, table: str, day: date) -> None:
+    """Make a day's partition, as the consumer did when the day was ahead."""
+    end = day + timedelta(days=1)
+    weir.rows(
+        f"CREATE TABLE {table}_{day:%Y%m%d} PARTITION OF {table} FOR VALUES FROM ('{day} 00:00+00') TO ('{end} 00:00+00')"
+    )

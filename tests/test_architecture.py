@@ -23,6 +23,8 @@ OWNERS = {
     "psycopg2": ["shared/database.py", "consumer/session.py", "consumer/writer.py"],
     "celery": ["shared/jobs.py", "analytics"],
     "supervisor": ["cli"],
+    "pyarrow": ["shared/cold", "analytics", "cli", "api/export.py"],
+    "duckdb": ["analytics"],
 }
 
 #: The entry points, which wire things; everything below them takes arguments.

@@ -6,6 +6,7 @@ import structlog
 
 from api.errors import INTERNAL, Answer, problem_of
 from api.ingest.body import App, Disconnected, Receive, Scope, Send
+from api.ingest.events import PATHS, EventIngest
 from api.ingest.readings import ReadingIngest
 from shared import metrics
 from shared.errors import Misconfigured, WeirError
@@ -18,8 +19,9 @@ _DEVICES = "/devices/"
 class Lane:
     """An ASGI application: submissions it answers itself, everything else goes to the application behind it."""
 
-    def __init__(self, ingest: ReadingIngest, behind: App) -> None:
-        self._ingest = ingest
+    def __init__(self, readings: ReadingIngest, events: EventIngest, behind: App) -> None:
+        self._readings = readings
+        self._events = events
         #: The routes of the same names there document what is answered here, and answer the same.
         self.behind = behind
 
@@ -36,11 +38,13 @@ class Lane:
         if path.startswith(_DEVICES):
             device, _, rest = path[len(_DEVICES) :].partition("/")
             if device and rest == "stats/":
-                return self._ingest.one(device, scope, receive)
+                return self._readings.one(device, scope, receive)
             if device and rest == "stats/batch":
-                return self._ingest.batch(device, scope, receive)
+                return self._readings.batch(device, scope, receive)
         elif path == "/stats/batch":
-            return self._ingest.gateway(scope, receive)
+            return self._readings.gateway(scope, receive)
+        elif path in PATHS:
+            return self._events.batch(scope, receive)
         return None
 
 

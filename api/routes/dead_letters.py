@@ -33,8 +33,7 @@ from api.schemas import (
 from shared.errors import InvalidRecord
 from shared.streams.decoding import Rejected
 from shared.streams.letters import dated, joined, shown
-from shared.streams.readings import microseconds
-from shared.streams.stream import JSON, Stream, TimeBounds
+from shared.streams.stream import JSON, Stream, TimeBounds, microseconds
 
 router = APIRouter(prefix="/ops/dead-letters", tags=["operations"])
 

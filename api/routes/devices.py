@@ -1,7 +1,7 @@
 """Devices: what sends readings."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Query, Request, Response
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from api.dependencies import Cursor, Limit, ServicesOf, link_next, page
 from api.problems import problems
 from api.routes.users import after, without_nul
-from api.schemas import Device, NewDevice
+from api.schemas import Device, DeviceChanges, NewDevice
 from shared import database
 from shared.database import translated
 from shared.errors import InvalidRecord, NotFound
@@ -24,7 +24,7 @@ FOREIGN_KEY_VIOLATION = "23503"
 @router.post("/devices/", responses=problems(404))
 async def create_device(new: NewDevice, services: ServicesOf) -> Device:
     """Make a device for a user; 404 when there is no such user."""
-    device = Device(id=uuid4(), user_id=new.user_id, name=new.name)
+    device = Device(id=uuid4(), **new.model_dump())
     key = await services.threads.run(_insert, services.engine, device)
     services.devices.remember(device.id, key)
     return device
@@ -64,8 +64,17 @@ async def get_device(device_id: UUID, services: ServicesOf) -> Device:
     return _shown(found[0])
 
 
+@router.patch("/devices/{device_id}", responses=problems(404))
+async def change_device(device_id: UUID, changes: DeviceChanges, services: ServicesOf) -> Device:
+    """Change a device's name, or how many days its readings are kept. Null takes away either."""
+    device = await services.threads.run(_update, services.engine, device_id, changes.model_dump(exclude_unset=True))
+    if device is None:
+        raise NotFound("no device has this id")
+    return _shown(device)
+
+
 def _shown(device: database.Device) -> Device:
-    return Device(id=device.id, user_id=device.user_id, name=device.name)
+    return Device(id=device.id, user_id=device.user_id, name=device.name, retention_days=device.retention_days)
 
 
 def _select(engine: Engine, query: Select[database.Device]) -> Sequence[database.Device]:
@@ -73,8 +82,16 @@ def _select(engine: Engine, query: Select[database.Device]) -> Sequence[database
         return session.scalars(query).all()
 
 
+def _update(engine: Engine, device_id: UUID, changes: dict[str, Any]) -> database.Device | None:
+    with translated(), Session(engine, expire_on_commit=False) as session, session.begin():
+        device = session.get(database.Device, device_id, with_for_update=True)
+        for name, value in changes.items() if device else ():
+            setattr(device, name, value)
+        return device
+
+
 def _insert(engine: Engine, device: Device) -> int:
-    row = insert(database.Device).values(id=device.id, user_id=device.user_id, name=device.name)
+    row = insert(database.Device).values(device.model_dump())
     try:
         with translated(), engine.begin() as connection:
             return connection.execute(row.returning(database.Device.key)).scalar_one()

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Header, Path, Request, Response
 
 from api.dependencies import Cursor, Limit, Services, ServicesOf, Window, WindowOf, link_next
 from api.errors import Answer
-from api.ingest.readings import KEY_LIMIT, parse_device_id
+from api.ingest.ingest import KEY_LIMIT
+from api.ingest.readings import parse_device_id
 from api.problems import problems
 from api.queries import Place, newest
 from api.schemas import Accepted, BatchAccepted, Stored

@@ -21,7 +21,7 @@ _COUNTED_AFTER = timedelta(minutes=1)
 #: A receipt is made before its message, which may fall into the next minute.
 _STRADDLES = timedelta(minutes=1)
 
-_FIND = text("SELECT stream, stored, dead, at FROM receipts WHERE id = :id")
+_FIND = text("SELECT stream, stored, duplicate, dead, at FROM receipts WHERE id = :id")
 _OPEN = text("""
     SELECT EXISTS (
         SELECT FROM ledger WHERE accepted > stored + duplicate + dead
@@ -56,6 +56,7 @@ def _find(engine: Engine, receipt_id: UUID, retention: timedelta) -> Receipt:
         stream=row.stream,
         accepted_at=made,
         records=row.stored,
+        duplicates=row.duplicate,
         stored_at=row.at,
         dead=dead,
     )

@@ -11,6 +11,7 @@ from shared.broker import topology
 from shared.broker.connection import BrokerConnection
 from shared.broker.messages import Group
 from shared.streams import READINGS, STREAMS
+from shared.streams.readings import ROW_BYTES
 from shared.streams.stream import EXCHANGE
 
 #: Messages that wait for their confirm at the same time.
@@ -19,7 +20,7 @@ IN_FLIGHT = 200
 
 def split(rows: bytes, records: int) -> list[bytes]:
     """Cut rows into bodies of so many records; the last may have fewer."""
-    size = records * READINGS.record_bytes
+    size = records * ROW_BYTES
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
@@ -36,7 +37,7 @@ async def _publish(url: str, bodies: Sequence[bytes]) -> float:
 
     async def give(body: bytes) -> None:
         group = Group(READINGS, opened=0.0)
-        group.add(body, len(body) // READINGS.record_bytes)
+        group.add(body, len(body) // ROW_BYTES)
         try:
             await channel.publish(EXCHANGE, READINGS.name, group.body(), group.properties())
         finally:

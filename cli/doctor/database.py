@@ -85,7 +85,7 @@ class Database:
             if self._scalar(f"SELECT EXISTS (SELECT FROM {stream.table}_default)"):  # noqa: S608 - a name of our own
                 found = f"{stream.table}_default holds records of days that have no partition"
                 return warn(
-                    "default partition", found, "fine for imported history; otherwise a device's clock is wrong"
+                    "default partition", found, "old ones are sealed within a day; others: is a device's clock wrong?"
                 )
         return ok("default partition", "empty")
 

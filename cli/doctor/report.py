@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from cli.doctor import broker
 from cli.doctor.checks import Check, State, worst
+from cli.doctor.cold import Cold
 from cli.doctor.database import Database
 from cli.doctor.service import Service
 from shared.broker.management import Management
@@ -19,7 +20,7 @@ _COLOURS = {State.OK: "green", State.WARN: "yellow", State.FAIL: "red"}
 
 
 def examine(settings: Settings, url: str) -> list[Check]:
-    """Look at the API, the database and the broker; nothing is changed, and nothing raises a WeirError."""
+    """Look at the API, the database, the broker and the cold files; nothing is changed, and nothing raises a WeirError."""
     management = Management(settings.management_url, settings.amqp_url) if settings.management_url else None
     engine = connect(settings.database_url, pool_size=1, statement_deadline=settings.statement_deadline)
     service = Service(url)
@@ -29,6 +30,7 @@ def examine(settings: Settings, url: str) -> list[Check]:
             *service.checks(),
             *broker.checks(management, settings.prefetch),
             *database.checks(service.clock),
+            *Cold(engine, settings.cold_url, settings.hot_days).checks(),
         ]
     finally:
         service.close()

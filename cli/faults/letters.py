@@ -14,7 +14,7 @@ from cli.faults.readings import Numbered, Row, row_of
 from shared.broker.amqp import Connection
 from shared.broker.channel import Channel
 from shared.streams import READINGS
-from shared.streams.stream import COPY, EXCHANGE
+from shared.streams.stream import COPY, EXCHANGE, split_rows
 
 _HEARTBEAT = timedelta(seconds=10)
 _SECONDS = 15
@@ -65,12 +65,9 @@ def _rows(body: bytes, content_type: str, numbered: Numbered) -> Sequence[Row | 
     """The readings of one letter. One that holds a whole submission holds its rows back to back."""
     if content_type != COPY:
         return [_row_of_json(body, numbered)]
-    if not body or len(body) % READINGS.record_bytes:
-        return [None]
     try:
-        pieces = range(0, len(body), READINGS.record_bytes)
-        return [row_of(body[start : start + READINGS.record_bytes]) for start in pieces]
-    except struct.error:
+        return [row_of(row) for row in split_rows(body)] or [None]
+    except (ValueError, struct.error):
         return [None]
 
 

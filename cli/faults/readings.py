@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from shared.streams.readings import PG_EPOCH, microseconds
+from shared.streams.stream import PG_EPOCH, microseconds
 
 _TUPLE = struct.Struct(">h ii iq id id id")
 

@@ -18,7 +18,7 @@ from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 from pamqp.commands import Basic
 
-from shared.streams.stream import COPY, JSON, Stream
+from shared.streams.stream import COPY, JSON, Count, Stream
 
 _KEYED = struct.Struct(">16sII")
 
@@ -129,29 +129,27 @@ class Group:
 
 
 def segments(
-    receipt: UUID, records: int, size: int, keyed: bytes, record_bytes: int, digests: bytes = b""
+    receipt: UUID, records: int, body: bytes, keyed: bytes, count: Count, digests: bytes = b""
 ) -> list[Segment]:
     """Say which part of a body belongs to which receipt; the message's own comes first, even when it is empty.
 
     Raises:
         ValueError: the header does not fit the body.
     """
-    if size != records * record_bytes:
-        raise ValueError("the body is not as long as its records")
-    parts = [(UUID(bytes=key), count, length) for key, count, length in _unpack(keyed)]
-    start = size - sum(length for _, _, length in parts)
-    own = records - sum(count for _, count, _ in parts)
+    parts = [(UUID(bytes=key), part, length) for key, part, length in _unpack(keyed)]
+    start = len(body) - sum(length for _, _, length in parts)
+    own = records - sum(part for _, part, _ in parts)
     if start < 0 or own < 0:
         raise ValueError("the keyed submissions are larger than the message")
-    if any(length != count * record_bytes for _, count, length in parts):
-        raise ValueError("a keyed submission's part of the body is not as long as its records")
     if digests and len(digests) != len(parts) * DIGEST_BYTES:
         raise ValueError("the header of digests is not as long as that of keyed submissions")
     found = [Segment(receipt, own, 0, start)]
-    for number, (key, count, length) in enumerate(parts):
+    for number, (key, part, length) in enumerate(parts):
         digest = digests[number * DIGEST_BYTES : (number + 1) * DIGEST_BYTES]
-        found.append(Segment(key, count, start, start + length, digest if any(digest) else None))
+        found.append(Segment(key, part, start, start + length, digest if any(digest) else None))
         start += length
+    if any(count(body[one.start : one.end]) != one.records for one in found):
+        raise ValueError("the body does not hold the records of the header")
     return found
 
 

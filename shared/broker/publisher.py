@@ -20,6 +20,8 @@ log = structlog.get_logger()
 LONGEST_GATHERING = 50
 #: Keyed submissions in one message: each takes 40 bytes of its header, which must fit one frame of 128 KB.
 KEYED_LIMIT = 2_000
+#: Most bytes of a message, which only one that is a single submission exceeds: RabbitMQ 4 takes 16 MiB.
+MESSAGE_BYTES = 8 * 1024 * 1024
 #: Wait before the same message is given to the broker again after its connection was lost.
 RETRY_SECONDS = 0.05
 
@@ -42,16 +44,18 @@ class Publisher:
         deadline: timedelta,
         message_limit: int,
         waiting_limit: int,
+        waiting_limit_bytes: int,
         on_confirm: Callable[[Group], None],
     ) -> None:
         self.stream = stream
-        self.waiting = 0
+        self.waiting = self.waiting_bytes = 0
         #: Its `run` is to be run beside ours.
         self.backlog = Backlog(stream.queue, connection)
         self._connection = connection
         self._deadline = deadline.total_seconds()
         self._message_limit = message_limit
         self._waiting_limit = waiting_limit
+        self._waiting_limit_bytes = waiting_limit_bytes
         self._on_confirm = on_confirm
         self._series: Series | None = None
         self._groups: list[tuple[Group, list[asyncio.Future[None]]]] = []
@@ -66,14 +70,16 @@ class Publisher:
             PublishRefused: too much waits here already, or the queue is full.
             Unavailable, Misconfigured: as `Channel.publish`.
         """
-        if self.waiting + records > self._waiting_limit:
+        size = len(rows)
+        if self.waiting + records > self._waiting_limit or self.waiting_bytes + size > self._waiting_limit_bytes:
             seconds = self.backlog.until_confirmed(self.waiting)
             raise PublishRefused("too many submissions wait for the broker already", seconds)
-        group, confirmed = self._gathering(records)
+        group, confirmed = self._gathering(records, size)
         kept_under = group.add(rows, records, receipt, digest)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         confirmed.append(future)
         self.waiting += records
+        self.waiting_bytes += size
         self._wake.set()
         await future
         return kept_under
@@ -101,6 +107,7 @@ class Publisher:
                 self.backlog.confirmed(group.records)
                 self._on_confirm(group)
             self.waiting -= group.records
+            self.waiting_bytes -= group.size
             for future in confirmed:
                 if future.done():  # its request has gone
                     continue
@@ -113,10 +120,15 @@ class Publisher:
         """Wait until nothing waits here. Every group has a deadline, so this ends."""
         await self._idle.wait()
 
-    def _gathering(self, records: int) -> tuple[Group, list[asyncio.Future[None]]]:
+    def _gathering(self, records: int, size: int) -> tuple[Group, list[asyncio.Future[None]]]:
         """Give the group that is being gathered, or start one when the last has no room."""
         last = self._groups[-1][0] if self._groups else None
-        if last is None or last.records + records > self._message_limit or len(last.keyed) >= KEYED_LIMIT:
+        if (
+            last is None
+            or last.records + records > self._message_limit
+            or last.size + size > MESSAGE_BYTES
+            or len(last.keyed) >= KEYED_LIMIT
+        ):
             self._groups.append((Group(self.stream, asyncio.get_running_loop().time()), []))
         return self._groups[-1]
 

@@ -16,11 +16,11 @@ _NO_BOUNDS = TimeBounds(0, 0)
 
 
 def device_keys(stream: Stream, body: bytes, content_type: str) -> set[int]:
-    """Return the keys of the devices in a body of COPY tuples; none where it is something else."""
+    """Return the keys of the devices in a body of COPY tuples; none where it is something else, or has no devices."""
     if content_type != COPY:
         return set()
     try:
-        return {key for key, _ in stream.unpack(body)}
+        return {key for key, _ in stream.unpack(body) if key is not None}
     except ValueError:
         return set()
 
@@ -34,8 +34,10 @@ def records_of(
     """
     if content_type == COPY:
         try:
-            unpacked = stream.unpack(body)
-            return [msgspec.json.encode({"device_id": devices[key]} | record) for key, record in unpacked] or None
+            return [
+                msgspec.json.encode(record if key is None else {"device_id": devices[key]} | record)
+                for key, record in stream.unpack(body)
+            ] or None
         except (ValueError, KeyError):
             return None
     if not whole:
@@ -49,7 +51,9 @@ def records_of(
 
 
 def dated(stream: Stream, record: bytes, moment: datetime) -> bytes:
-    """Write the moment into a record that has none; another one stays as it is, byte for byte."""
+    """Write the moment into a record that has none and may be without; another one stays as it is, byte for byte."""
+    if not stream.is_dated_on_arrival:
+        return record
     value = shown(record)
     if not isinstance(value, dict) or value.get(stream.time_field) is not None:
         return record

@@ -3,9 +3,9 @@
 import math
 import struct
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -24,11 +24,7 @@ from shared.streams.decoding import (
     same_length,
     split_columns,
 )
-from shared.streams.stream import Encoded, Stream, Submission, TimeBounds
-
-PG_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-
-Timestamp = Annotated[datetime, msgspec.Meta(tz=True)]
+from shared.streams.stream import PG_EPOCH, Cold, Encoded, Stream, Submission, TimeBounds, Timestamp, microseconds
 
 
 class Reading(msgspec.Struct, forbid_unknown_fields=True):
@@ -74,16 +70,13 @@ _TUPLES = np.dtype(
     ]
 )  # fmt: skip
 
+#: Length of one row in bytes.
+ROW_BYTES = _TUPLE.size
+
 _reading = Decoder(Reading)
 _device_reading = Decoder(DeviceReading)
 _columns = msgspec.json.Decoder(Columns)
 _device_columns = msgspec.json.Decoder(DeviceColumns)
-
-
-def microseconds(moment: datetime) -> int:
-    """Microseconds since 2000-01-01 UTC, which is how PostgreSQL stores a timestamptz."""
-    since = moment - PG_EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def encode_one(body: bytes, key: int, now: int, bounds: TimeBounds) -> bytes:
@@ -122,7 +115,15 @@ def decode(body: bytes, media_type: str, now: int, bounds: TimeBounds, limit: in
     return Submission(frozenset(device_ids), partial(items, body, media_type, _device_reading.fields), encode)
 
 
-def unpack(rows: bytes) -> list[tuple[int, dict[str, Any]]]:
+def count(rows: bytes) -> int:
+    """Count binary COPY tuples. Raises ValueError when they are cut."""
+    records, rest = divmod(len(rows), ROW_BYTES)
+    if rest:
+        raise ValueError("the rows are cut")
+    return records
+
+
+def unpack(rows: bytes) -> list[tuple[int | None, dict[str, Any]]]:
     """Turn binary COPY tuples back into records, each after its device's key. What JSON cannot say becomes text.
 
     Raises:
@@ -226,9 +227,15 @@ READINGS = Stream(
     name="readings",
     table="readings",
     columns=("device_key", "time", "x", "y", "z"),
-    record_bytes=_TUPLE.size,
+    count=count,
     version=1,
     decode=decode,
     unpack=unpack,
     time_field="timestamp",
+    is_dated_on_arrival=True,
+    cold=Cold(
+        {"device_key": "int32", "time": "time", "x": "float64", "y": "float64", "z": "float64"},
+        order=("device_key", "time"),
+        axes=("x", "y", "z"),
+    ),
 )

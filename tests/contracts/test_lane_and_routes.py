@@ -9,7 +9,7 @@ from uuid import uuid4
 import httpx
 import pytest
 import pytest_asyncio
-from factories import reading
+from factories import event, reading
 
 from api.app import create_app
 
@@ -20,11 +20,15 @@ NDJSON = {"content-type": "application/x-ndjson"}
 GZIP = {"content-encoding": "gzip"}
 
 ONE, BATCH, GATEWAY = "/devices/{device}/stats/", "/devices/{device}/stats/batch", "/stats/batch"
+EVENTS, API_EVENTS = "/events", "/api/events"
 
 GOOD = json.dumps(reading()).encode()
 MIXED = json.dumps([reading(1), reading(2, x="two"), {}, reading(4)]).encode()
 LINES = b'{"x": 1, "y": 2, "z": 3}\n\n{"x": NaN, "y": 2, "z": 3}\nbroken\n'
 COLUMNS = b'{"x": [1, 2, null], "y": [1, 2, 3], "z": [1, 1e400, 3], "timestamp": [null, null, null]}'
+
+
+SOME_EVENTS = json.dumps([event(1), event(2, user_id=""), {}, event(1), event(3, properties={"a": "\0"})]).encode()
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,22 @@ REQUESTS = {
     "gateway of strangers": Sent(GATEWAY, json.dumps([reading(device_id="{stranger}")]).encode()),
     "gateway with a long key": Sent(GATEWAY, GATEWAY_BATCH.encode(), {"idempotency-key": "k" * 256}),
     "gateway too large": Sent(GATEWAY, b" " * (LIMIT + 1)),
+    "events": Sent(EVENTS, SOME_EVENTS),
+    "events by the other path": Sent(API_EVENTS, SOME_EVENTS),
+    "events in pieces": Sent(EVENTS, SOME_EVENTS, chunked=True),
+    "events packed": Sent(EVENTS, gzip.compress(SOME_EVENTS), GZIP),
+    "events with a key": Sent(EVENTS, SOME_EVENTS, {"idempotency-key": "lane and route, events"}),
+    "events with a used key": Sent(EVENTS, b"[]", {"idempotency-key": "lane and route, events"}),
+    "events as lines": Sent(API_EVENTS, json.dumps(event(4)).encode() + b"\n\n{}\nbroken\n", NDJSON),
+    "one event": Sent(EVENTS, json.dumps(event(5)).encode()),
+    "one bad event": Sent(EVENTS, json.dumps(event(5, properties=[])).encode()),
+    "one broken event": Sent(EVENTS, json.dumps(event(5)).encode()[:-1]),
+    "events of nothing good": Sent(EVENTS, b"[{}, 5]"),
+    "no events": Sent(EVENTS, b"[]"),
+    "10,001 events": Sent(EVENTS, json.dumps([event()] * 10_001).encode()),
+    "events too large": Sent(EVENTS, b" " * (LIMIT + 1)),
+    "events by GET": Sent(EVENTS, method="GET"),
+    "events with a slash": Sent(EVENTS + "/", SOME_EVENTS),
 }
 
 
@@ -166,6 +186,13 @@ async def test_lane_and_routes_answer_alike(applications, names, sent):
         "one announced too large": 413,
         "one with a long key": 400,
         "array of nothing good": 422,
+        "events": 202,
+        "events by the other path": 202,
+        "events as lines": 202,
+        "one event": 202,
+        "one bad event": 422,
+        "one broken event": 400,
+        "10,001 events": 413,
     }.items(),
 )
 async def test_answer_that_both_give_is_the_right_one(applications, names, name, status):

@@ -14,8 +14,7 @@ from typer.testing import CliRunner, Result
 
 from cli.main import app
 from shared.streams import READINGS
-from shared.streams.readings import microseconds
-from shared.streams.stream import EXCHANGE
+from shared.streams.stream import EXCHANGE, microseconds
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 NOON = microseconds(MOMENT)

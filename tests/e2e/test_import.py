@@ -173,6 +173,64 @@ def test_dry_run_says_the_same_and_leaves_nothing(weir, weir_url, email, tmp_pat
     assert httpx.get(f"{weir_url}/users/", params={"email": email}).json() == []
 
 
+def written_events(path, rows):
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("event_id", "user_id", "event_type", "occurred_at", "country"), *rows])
+    return path
+
+
+def events(count, first=1, country="UA"):
+    moments = [START + timedelta(seconds=number) for number in range(count)]
+    return [
+        (first + number, f"user {number % 7}", "view", moment.isoformat(), country)
+        for number, moment in enumerate(moments)
+    ]
+
+
+def test_imported_events_are_stored_once_whatever_the_chunks(weir, running_weir, tmp_path):
+    country = str(uuid4())  # of these events alone
+    file = written_events(tmp_path / "events.csv", events(500, country=country))
+    stored = "SELECT count(*), count(DISTINCT event_id) FROM events WHERE properties ->> 'country' = %s"
+
+    code, first, complaints = weir("import", "events", file, "--chunk", 64)
+    assert code == 0, complaints
+    assert (first["accepted"], first["rejected"], first["stored"], first["already_stored"]) == (500, 0, 500, 0)
+    assert running_weir.rows(stored, country) == [(500, 500)]
+
+    for chunk in (64, 100):
+        code, again, complaints = weir("import", "events", file, "--chunk", chunk)
+        assert code == 0, complaints
+        assert (again["accepted"], again["stored"], again["already_stored"]) == (500, 0, 500)
+    grown = written_events(tmp_path / "grown.csv", events(600, country=country))
+    code, more, complaints = weir("import", "events", grown)
+    assert code == 0, complaints
+    assert (more["stored"], more["already_stored"]) == (100, 500)
+    assert running_weir.rows(stored, country) == [(600, 600)]
+
+
+def test_rejected_events_cost_nothing_but_themselves_and_can_be_mended(weir, running_weir, tmp_path):
+    country = str(uuid4())
+    rows = [list(row) for row in events(20, country=country)]
+    rows[3][1], rows[5][3], rows[7][0] = "", "yesterday", ""
+    file, rejects = written_events(tmp_path / "events.csv", rows), tmp_path / "rejects.csv"
+    code, judged, _ = weir("import", "events", file, "--dry-run")
+    assert (code, judged["accepted"], judged["rejected"], judged["stored"]) == (1, 17, 3, 0)
+    code, outcome, complaints = weir("import", "events", file, "--rejects", rejects)
+    assert (code, outcome["accepted"], outcome["stored"], outcome["rejected"]) == (1, 17, 17, 3)
+    assert "line 5: user_id must not be empty" in complaints
+    with rejects.open(newline="") as listed:
+        found = list(csv.DictReader(listed))
+    assert [(row["line"], row["field"], row["code"]) for row in found] == [
+        ("5", "user_id", "empty"),
+        ("7", "occurred_at", "not_a_timestamp"),
+        ("9", "event_id", "not_a_uuid"),
+    ]
+    mended = [(row["event_id"] or "8", "u", row["event_type"], START.isoformat(), row["country"]) for row in found]
+    code, outcome, complaints = weir("import", "events", written_events(tmp_path / "mended.csv", mended))
+    assert (code, outcome["stored"]) == (0, 3), complaints
+    assert running_weir.scalar("SELECT count(*) FROM events WHERE properties ->> 'country' = %s", country) == 20
+
+
 def test_unknown_device_is_a_sentence(weir):
     code, _, complaints = weir("stats", f"nobody {uuid4()}")
     assert (code, complaints.count("\n")) == (2, 1)

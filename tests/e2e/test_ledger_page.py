@@ -6,37 +6,55 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from factories import Weir, reading
+from factories import Weir, event, reading
 from typer.testing import CliRunner
 
 from cli.main import app
-from shared.streams import READINGS
+from shared.streams import EVENTS, READINGS, STREAMS, Stream
 
 PAGE = "/ops/ledger"
 
 
-def of_readings(weir: Weir, **query: str) -> dict[str, Any]:
+def of(weir: Weir, stream: Stream, **query: str) -> dict[str, Any]:
     answer = weir.http.get(PAGE, params=query)
     assert answer.status_code == 200, answer.text
-    (found,) = answer.json()["streams"]
-    assert answer.json()["balanced"] == found["balanced"]
-    return found
+    streams = answer.json()["streams"]
+    assert [one["stream"] for one in streams] == [one.name for one in STREAMS]
+    assert answer.json()["balanced"] == all(one["balanced"] for one in streams)
+    return next(one for one in streams if one["stream"] == stream.name)
 
 
-def test_what_waits_is_in_flight_and_then_it_is_stored(weir: Weir) -> None:
+def of_readings(weir: Weir, **query: str) -> dict[str, Any]:
+    return of(weir, READINGS, **query)
+
+
+def send(weir: Weir, stream: Stream, count: int, **headers: str) -> str:
+    """Submit so many records, the same ones each time, as one device or client; return where the receipt is."""
+    path, records = "/events", [event(number) for number in range(1, count + 1)]
+    if stream is READINGS:
+        devices = weir.http.get("/devices/").json()
+        path, records = f"/devices/{devices[0]['id'] if devices else weir.device()}/stats/batch", [reading()] * count
+    answer = weir.http.post(path, json=records, headers=headers)
+    assert answer.status_code == 202, answer.text
+    return answer.headers["Location"]
+
+
+of_every_stream = pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream.name)
+
+
+@of_every_stream
+def test_what_waits_is_in_flight_and_then_it_is_stored(weir: Weir, stream: Stream) -> None:
     weir.start("api")
-    path = f"/devices/{weir.device()}/stats/batch"
-    answer = weir.http.post(path, json=[reading()] * 7, headers={"Idempotency-Key": "k"})
-    assert answer.status_code == 202
-    found = of_readings(weir)
-    assert (found["stream"], found["in_flight"], found["balanced"]) == ("readings", 7, True)
-    assert found["queue"]["name"] == READINGS.queue
-    weir.wait_for(lambda: of_readings(weir)["queue"]["ready"] == 1)
+    send(weir, stream, 7, **{"Idempotency-Key": "k"})
+    found = of(weir, stream)
+    assert (found["in_flight"], found["balanced"]) == (7, True)
+    assert found["queue"]["name"] == stream.queue
+    weir.wait_for(lambda: of(weir, stream)["queue"]["ready"] == 1)
     weir.start("consumer")
-    weir.wait_until_stored(7)
-    assert weir.http.post(path, json=[reading()] * 7, headers={"Idempotency-Key": "k"}).status_code == 202
-    weir.wait_for(lambda: of_readings(weir)["in_flight"] == 0)
-    minutes = of_readings(weir)["minutes"]
+    weir.wait_until_stored(7, stream=stream)
+    send(weir, stream, 7, **{"Idempotency-Key": "k"})
+    weir.wait_for(lambda: of(weir, stream)["in_flight"] == 0)
+    minutes = of(weir, stream)["minutes"]
     totals = {name: sum(one[name] for one in minutes) for name in ("accepted", "stored", "duplicate", "dead")}
     assert totals == {"accepted": 14, "stored": 7, "duplicate": 7, "dead": 0}
     assert all(one["balanced"] and one["why"] is None for one in minutes)
@@ -94,22 +112,33 @@ def trace(weir: Weir, receipt: str) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
-def test_trace_follows_a_submission_from_the_queue_to_its_table(weir: Weir) -> None:
+@of_every_stream
+def test_trace_follows_a_submission_from_the_queue_to_its_table(weir: Weir, stream: Stream) -> None:
     weir.start("api")
-    path = f"/devices/{weir.device()}/stats/batch"
-    where = weir.http.post(path, json=[reading()] * 3).headers["Location"]
-    weir.wait_for(lambda: of_readings(weir)["queue"]["ready"] == 1)
+    where = send(weir, stream, 3)
+    weir.wait_for(lambda: of(weir, stream)["queue"]["ready"] == 1)
     code, said = trace(weir, where)
     assert code == 0
     assert "pending" in said
     assert "3 records of its time are in flight" in said
-    assert "weir.readings holds 1 messages" in said
+    assert f"weir.{stream.name} holds 1 messages" in said
     weir.start("consumer")
-    weir.wait_until_stored(3)
+    weir.wait_until_stored(3, stream=stream)
     code, said = trace(weir, where.rpartition("/")[2])
     assert code == 0
     assert "stored" in said
-    assert "3 records of it are in the table readings since" in said
+    assert f"3 records of it are in the table {stream.table} since" in said
+
+
+def test_trace_says_which_events_were_there_before(weir: Weir) -> None:
+    weir.start("api", "consumer")
+    send(weir, EVENTS, 3)
+    weir.wait_until_stored(3, stream=EVENTS)
+    where = send(weir, EVENTS, 5)
+    weir.wait_until_stored(5, stream=EVENTS)
+    said = trace(weir, where)[1]
+    assert "2 records of it are in the table events" in said
+    assert "3 more were stored before it came" in said
 
 
 def test_trace_names_the_dead_letters(running_weir: Weir) -> None:

@@ -1,4 +1,7 @@
-"""The consumer against a real broker and a real database: what it stores, and what it does not."""
+"""The consumer against a real broker and a real database: what it stores, and what it does not.
+
+What is promised of every stream is in test_streams.py.
+"""
 
 import json
 import signal
@@ -12,8 +15,8 @@ from pamqp.commands import Basic
 from shared.broker.frames import method
 from shared.broker.messages import Group
 from shared.streams import READINGS
-from shared.streams.readings import microseconds
-from shared.streams.stream import EXCHANGE
+from shared.streams.readings import ROW_BYTES
+from shared.streams.stream import EXCHANGE, microseconds
 
 NOON = 840_000_000_000_000
 NAN = float("nan")
@@ -35,29 +38,6 @@ def letters(weir: Weir, count: int) -> list[tuple[bytes, str, int | None, str]]:
     weir.wait_until_archived(count)
     rows = weir.rows("SELECT body, receipt::text, index, code FROM dead_letters ORDER BY index NULLS FIRST")
     return [(bytes(body), receipt, index, code) for body, receipt, index, code in rows]
-
-
-async def test_redelivered_message_is_stored_once(weir: Weir) -> None:
-    group = group_of(([row(1, NOON, 1.0), row(1, NOON, 2.0)], None), ([row(2, NOON, 3.0)], uuid4()))
-    fresh = group_of(([row(3, NOON, 4.0)], None))
-    weir.start("consumer")
-    async with channel_to(weir.amqp_url) as channel:
-        for message in (group, group, fresh, group):
-            await publish_group(channel, message)
-        weir.wait_for(lambda: weir.scalar("SELECT count(*) FROM receipts WHERE id = %s", str(fresh.receipt)) == 1)
-        weir.wait_for(lambda: weir.queue(READINGS.queue).get("messages") == 0)
-    assert weir.rows("SELECT device_key, x FROM readings ORDER BY x") == [(1, 1.0), (1, 2.0), (2, 3.0), (3, 4.0)]
-    assert ledger(weir) == (4, 0, 0)
-
-
-async def test_keyed_submission_sent_twice_is_stored_once_and_counted_as_duplicate(weir: Weir) -> None:
-    key = uuid4()
-    weir.start("consumer")
-    async with channel_to(weir.amqp_url) as channel:
-        await publish_group(channel, group_of(([row(1, NOON, 1.0)], key)))
-        await publish_group(channel, group_of(([row(9, NOON, 9.0)], None), ([row(1, NOON, 1.0)], key)))
-        weir.wait_for(lambda: ledger(weir) == (2, 1, 0))
-    assert weir.rows("SELECT x FROM readings ORDER BY x") == [(1.0,), (9.0,)]
 
 
 async def test_another_body_under_a_key_is_a_dead_letter_of_its_own(weir: Weir) -> None:
@@ -82,46 +62,6 @@ async def test_another_body_under_a_key_is_a_dead_letter_of_its_own(weir: Weir) 
     weir.wait_for(lambda: weir.queue(READINGS.dead_queue).get("messages") == 0)
 
 
-async def test_crash_between_commit_and_ack_stores_once(weir: Weir) -> None:
-    weir.run("consumer", "tests/crash_before_ack.py")
-    async with channel_to(weir.amqp_url) as channel:
-        await publish_group(channel, group_of(([row(1, NOON, float(n)) for n in range(100)], None)))
-        assert weir.wait_for_end("consumer") == -signal.SIGKILL
-        assert weir.stored() == 100
-        weir.start("consumer")
-        last = group_of(([row(2, NOON, -1.0)], None))
-        await publish_group(channel, last)
-        weir.wait_for(lambda: weir.scalar("SELECT count(*) FROM readings WHERE device_key = 2") == 1)
-    assert weir.stored() == 101
-    assert ledger(weir) == (101, 0, 0)
-
-
-async def test_message_that_kills_the_consumer_is_quarantined_without_its_neighbours(weir: Weir) -> None:
-    poison = group_of(([b"kills whoever reads it"], None))
-    async with channel_to(weir.amqp_url) as channel:
-        for number in range(20):
-            await publish_group(channel, group_of(([row(1, NOON, float(number))], None)))
-            if number == 10:
-                await publish_group(channel, poison)
-        deaths = 0
-
-        def is_quarantined() -> bool:
-            nonlocal deaths
-            if not weir.is_running("consumer"):
-                deaths += 1
-                weir.run("consumer", "tests/crash_on_marker.py")
-            return bool(weir.scalar("SELECT count(*) FROM receipts WHERE id = %s", poison.receipt))
-
-        weir.wait_for(is_quarantined, 60)
-        weir.wait_until_stored(20)
-        weir.wait_for(lambda: weir.queue(READINGS.queue).get("messages") == 0)
-    (dead,) = weir.scalar("SELECT dead FROM receipts WHERE id = %s", poison.receipt)
-    assert (dead["index"], dead["code"]) == (None, "kills_consumer")
-    assert weir.rows("SELECT * FROM receipts WHERE dead IS NOT NULL AND id <> %s", poison.receipt) == []
-    assert weir.rows("SELECT * FROM suspects") == []
-    assert 3 <= deaths <= 10
-
-
 @pytest.mark.parametrize("kind", ["unknown version", "unknown device"])
 async def test_when_every_message_fails_they_stay_in_the_queue_and_good_ones_go_on(weir: Weir, kind: str) -> None:
     weir.environment |= {"WEIR_DEAD_IN_A_ROW": "5", "WEIR_BATCH_LIMIT": "5"}
@@ -143,35 +83,6 @@ async def test_when_every_message_fails_they_stay_in_the_queue_and_good_ones_go_
         assert 5 <= dead < 40
 
 
-async def test_one_bad_record_does_not_hold_back_its_batch(weir: Weir) -> None:
-    key = uuid4()
-    good = [[row(1, NOON, float(n)) for n in range(start, start + 50)] for start in (0, 50, 100)]
-    good[1][20] = row(1, NOON, NAN)
-    group = group_of((good[0], None), (good[1], key))
-    neighbour = group_of((good[2], None))
-    async with channel_to(weir.amqp_url) as channel:
-        await publish_group(channel, group)
-        await publish_group(channel, neighbour)
-        weir.start("consumer")
-    weir.wait_until_stored(149)
-    assert 70.0 not in {x for (x,) in weir.rows("SELECT x FROM readings")}
-    (letter,) = letters(weir, 1)
-    assert letter == (row(1, NOON, NAN), str(key), 20, "23514")
-    assert weir.scalar("SELECT stored FROM receipts WHERE id = %s", str(key)) == 49
-    (dead,) = weir.scalar("SELECT dead FROM receipts WHERE id = %s", str(key))
-    assert (dead["index"], dead["code"]) == (20, "23514")
-    assert ledger(weir) == (149, 0, 1)
-
-
-async def test_batch_of_nothing_but_bad_records_is_dead_lettered_whole(weir: Weir) -> None:
-    group = group_of(([row(1, NOON, NAN) for _ in range(7)], None))
-    weir.start("consumer")
-    async with channel_to(weir.amqp_url) as channel:
-        await publish_group(channel, group)
-    assert {index for _, _, index, _ in letters(weir, 7)} == set(range(7))
-    assert weir.stored() == 0
-
-
 def garbled(**changes: object) -> tuple[bytes, Basic.Properties]:
     group = group_of(([row(1, NOON, 1.0)], None))
     properties = group.properties()
@@ -185,7 +96,7 @@ def garbled(**changes: object) -> tuple[bytes, Basic.Properties]:
     [
         pytest.param((b"", garbled()[1]), "malformed", id="empty"),
         pytest.param((row(1, NOON, 1.0)[:-3], garbled()[1]), "malformed", id="cut"),
-        pytest.param((b"x" * READINGS.record_bytes, garbled()[1]), "malformed", id="garbage of the right length"),
+        pytest.param((b"x" * ROW_BYTES, garbled()[1]), "malformed", id="garbage of the right length"),
         pytest.param(garbled(headers={}), "malformed", id="no headers"),
         pytest.param(garbled(headers={"records": 1, "minute": 1, "keyed": bytearray(b"cut")}), "malformed", id="keys"),
         pytest.param(garbled(headers={"records": "1", "minute": 1}), "malformed", id="records as text"),

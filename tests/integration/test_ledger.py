@@ -112,6 +112,7 @@ async def test_message_kept_after_its_503_counts_as_accepted_once_it_arrives(wei
         deadline=timedelta(seconds=1),
         message_limit=100,
         waiting_limit=100,
+        waiting_limit_bytes=64 * 1024 * 1024,
         on_confirm=confirmed.append,
     )
     running = [asyncio.create_task(connection.run()), asyncio.create_task(publisher.run())]

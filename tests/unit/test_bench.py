@@ -9,7 +9,7 @@ from cli.bench.figures import Comparison, Figures, Invalid, Summary, Target, Ver
 from cli.bench.report import as_json, rounded
 from cli.bench.targets import COMPARISONS
 from cli.bench.wrk import Load
-from shared.streams import READINGS
+from shared.streams.readings import ROW_BYTES
 
 FASTER, SMALLER = Target(0.4, 0.6), Target(1.2, 1.05)
 
@@ -105,7 +105,7 @@ def test_results_are_kept_as_plain_json():
 
 
 def test_backlog_is_cut_between_records():
-    size = READINGS.record_bytes
+    size = ROW_BYTES
     assert [len(body) // size for body in split(bytes(7 * size), 3)] == [3, 3, 1]
 
 

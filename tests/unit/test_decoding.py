@@ -13,11 +13,11 @@ from shared.errors import InvalidRecord, TooLarge
 from shared.streams import readings
 from shared.streams.decoding import EXPLANATIONS, NDJSON, Decoder, items
 from shared.streams.readings import Reading, decode_of_device, encode_one
-from shared.streams.stream import TimeBounds, split_rows
+from shared.streams.stream import TimeBounds, microseconds, split_rows
 
 JSON = "application/json"
 NOW = 800_000_000_000_000
-BOUNDS = TimeBounds(readings.microseconds(datetime(1990, 1, 1, tzinfo=UTC)), NOW + 86_400_000_000)
+BOUNDS = TimeBounds(microseconds(datetime(1990, 1, 1, tzinfo=UTC)), NOW + 86_400_000_000)
 KEY = 7
 FIELDS = frozenset({"x", "y", "z", "timestamp"})
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.readings_file import Chunk, Reject, chunks, lines
+from cli.csv_file import Reject, lines
+from cli.readings_file import Chunk, chunks
 from shared.errors import WeirError
 
 HEADER = "device,timestamp,x,y,z\n"

@@ -4,18 +4,23 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cli.importing import Outcome, judge
-from cli.readings_file import Chunk, Reject
+from cli.csv_file import Reject
+from cli.import_sources import Events, Readings
+from cli.importing import Outcome, judged
 from shared.config import Settings
 
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def judged(*rows, device="a"):
-    chunk = Chunk(device)
-    for number, (timestamp, x) in enumerate(rows, start=2):
-        chunk.add(number, timestamp, x, "2", "3")
-    return judge(chunk, Settings())
+def verdict(source):
+    """What becomes of a source that is one chunk, or one reject."""
+    (found,) = judged(source, Settings())
+    return found
+
+
+def of_readings(*rows, device="a"):
+    lines = [f"{device},{timestamp},{x},2,3\n" for timestamp, x in rows]
+    return verdict(Readings(iter(["device,timestamp,x,y,z\n", *lines]), 100, "a@b.org"))
 
 
 @pytest.mark.parametrize(
@@ -33,7 +38,7 @@ def judged(*rows, device="a"):
 )
 def test_bad_line_costs_one_line(timestamp, x, field, code):
     good = ("2026-01-01T00:00:00+02:00", "1.5")
-    found = judged(good, (timestamp, x), good)
+    found = of_readings(good, (timestamp, x), good)
     assert found.accepted == 2
     assert found.rejects == [Reject(3, field, code, ("a", timestamp, x, "2", "3"))]
 
@@ -43,13 +48,32 @@ def test_bad_line_costs_one_line(timestamp, x, field, code):
     [(" ", "missing"), ("a\x00", "not_a_name"), ("caf\ufffd", "not_a_name"), ("a" * 201, "not_a_name")],
 )
 def test_device_without_a_proper_name_costs_its_lines(name, code):
-    found = judged(("2026-01-01T00:00:00Z", "1"), device=name)
+    found = of_readings(("2026-01-01T00:00:00Z", "1"), device=name)
     assert (found.accepted, [(reject.field, reject.code) for reject in found.rejects]) == (0, [("device", code)])
 
 
 def test_line_without_its_columns_is_passed_on():
-    reject = Reject(2, None, "columns", ("a",))
-    assert judge(reject, Settings()).rejects == [reject]
+    source = Readings(iter(["device,timestamp,x,y,z\n", "a,1\n"]), 100, "a@b.org")
+    assert verdict(source).rejects == [Reject(2, None, "columns", ("a", "1", "", "", ""))]
+
+
+@pytest.mark.parametrize(
+    ("cells", "field", "code"),
+    [
+        (",u,view,2026-01-01T00:00:00Z,UA", "event_id", "not_a_uuid"),
+        ("2,,view,2026-01-01T00:00:00Z,UA", "user_id", "empty"),
+        ("2,u,,2026-01-01T00:00:00Z,UA", "event_type", "empty"),
+        ("2,u,view,2026-01-01T00:00:00,UA", "occurred_at", "timestamp_without_offset"),
+        ("2,u,view,,UA", "occurred_at", "not_a_timestamp"),
+        (f"2,u,view,2026-01-01T00:00:00Z,{'x' * 100_000}", "properties", "too_many_bytes"),
+    ],
+)
+def test_bad_event_costs_its_own_line(cells, field, code):
+    good = "{},u,view,2026-01-01T00:00:00Z,UA\n"
+    header = "event_id,user_id,event_type,occurred_at,country\n"
+    found = verdict(Events(iter([header, good.format(1), cells + "\n", good.format(3)]), 100, None))
+    assert found.accepted == 2
+    assert found.rejects == [Reject(3, field, code, tuple(cells.split(",")))]
 
 
 def receipt(stored_at, records=10, **more):
@@ -61,6 +85,12 @@ def test_what_was_stored_before_the_start_is_told_apart():
     outcome.settle(receipt(STARTED - timedelta(seconds=1)), STARTED)
     outcome.settle(receipt(STARTED + timedelta(microseconds=1)), STARTED)
     assert (outcome.stored, outcome.already_stored, outcome.left_out) == (10, 10, 0)
+
+
+def test_what_another_submission_had_stored_is_told_apart():
+    outcome = Outcome(accepted=10)
+    outcome.settle(receipt(STARTED + timedelta(seconds=1), records=3, duplicates=7), STARTED)
+    assert (outcome.stored, outcome.already_stored, outcome.left_out) == (3, 7, 0)
 
 
 def test_readings_accepted_under_a_key_spent_on_fewer_are_noticed():

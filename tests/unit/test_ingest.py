@@ -12,7 +12,8 @@ from factories import reading
 from api.errors import KeyReused, problem_of
 from api.ingest import body as bodies
 from api.ingest.body import BodyLimit, read_body
-from api.ingest.readings import LARGE_BYTES, ReadingIngest
+from api.ingest.ingest import LARGE_BYTES, Common
+from api.ingest.readings import ReadingIngest
 from api.ingest.room import Room
 from shared.errors import PublishRefused, WeirError
 from shared.streams import READINGS, readings
@@ -68,16 +69,8 @@ def publisher():
 
 @pytest.fixture
 def ingest(publisher, room):
-    return ReadingIngest(
-        Devices(),
-        Keys(),
-        publisher,
-        room,
-        body_limit_bytes=LIMIT,
-        submission_limit=10_000,
-        earliest=datetime(1990, 1, 1, tzinfo=UTC),
-        ahead=timedelta(days=1),
-    )
+    common = Common(Keys(), room, LIMIT, 10_000, datetime(1990, 1, 1, tzinfo=UTC), timedelta(days=1))
+    return ReadingIngest(Devices(), publisher, common)
 
 
 def scope(key=None):

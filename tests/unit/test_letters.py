@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from shared.streams import READINGS
 from shared.streams.decoding import NDJSON
 from shared.streams.letters import dated, device_keys, device_of, joined, records_of, shown
-from shared.streams.readings import microseconds
-from shared.streams.stream import COPY, JSON, TimeBounds
+from shared.streams.readings import ROW_BYTES
+from shared.streams.stream import COPY, JSON, TimeBounds, microseconds
 
 DEVICE = uuid4()
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -45,7 +45,7 @@ def test_number_that_json_cannot_say_is_shown_as_text() -> None:
     [
         pytest.param(b"", id="nothing"),
         pytest.param(row(7, 0, 1.0)[:-1], id="cut"),
-        pytest.param(b"x" * READINGS.record_bytes, id="garbage of the right length"),
+        pytest.param(b"x" * ROW_BYTES, id="garbage of the right length"),
         pytest.param(row(7, (1 << 63) - 1, 1.0), id="time that never ends"),
         pytest.param(row(8, 0, 1.0), id="device nobody knows"),
         pytest.param(row(7, 0, 1.0) + row(8, 0, 1.0), id="one device nobody knows"),

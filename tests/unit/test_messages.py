@@ -4,6 +4,7 @@ import time
 from uuid import UUID, uuid4
 
 import pytest
+from factories import row
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,7 +24,7 @@ from shared.broker.messages import (
 )
 from shared.streams import READINGS
 
-SIZE = READINGS.record_bytes
+SIZE, COUNT = len(row(1, 0, 1.0)), READINGS.count
 
 #: What one request brings: how many records, and whether under an Idempotency-Key.
 submissions = st.lists(st.tuples(st.integers(1, 5), st.booleans()), min_size=1, max_size=12)
@@ -43,7 +44,7 @@ def gather(sent):
 
 def read(group):
     body, headers = group.body(), group.properties().headers
-    return body, segments(UUID(group.receipt), headers[RECORDS], len(body), bytes(headers.get(KEYED, b"")), SIZE)
+    return body, segments(UUID(group.receipt), headers[RECORDS], body, bytes(headers.get(KEYED, b"")), COUNT)
 
 
 @given(submissions)
@@ -70,12 +71,12 @@ def test_digest_of_each_keyed_submission_comes_along():
     group.add(bytes(SIZE), 1, first, digest_of(b"first"))
     group.add(bytes(SIZE), 1, second)  # by one who knows of no digests
     headers, body = group.properties().headers, group.body()
-    found = segments(UUID(group.receipt), 3, len(body), bytes(headers[KEYED]), SIZE, bytes(headers[DIGESTS]))
+    found = segments(UUID(group.receipt), 3, body, bytes(headers[KEYED]), COUNT, bytes(headers[DIGESTS]))
     assert [one.digest for one in found] == [None, digest_of(b"first"), None]
-    found = segments(UUID(group.receipt), 3, len(body), bytes(headers[KEYED]), SIZE)  # and by one of a version before
+    found = segments(UUID(group.receipt), 3, body, bytes(headers[KEYED]), COUNT)  # and by one of a version before
     assert [one.digest for one in found] == [None] * 3
     with pytest.raises(ValueError, match="header of digests"):
-        segments(UUID(group.receipt), 3, len(body), bytes(headers[KEYED]), SIZE, bytes(DIGEST_BYTES))
+        segments(UUID(group.receipt), 3, body, bytes(headers[KEYED]), COUNT, bytes(DIGEST_BYTES))
 
 
 def test_two_submissions_under_one_key_stay_two():
@@ -94,7 +95,7 @@ def test_two_submissions_under_one_key_stay_two():
 def test_header_that_does_not_fit_the_body_is_noticed(sent, keyed, records, size):
     """Whatever another producer writes there: a ValueError, or segments inside the body."""
     try:
-        found = segments(uuid4(), records, size, keyed, SIZE)
+        found = segments(uuid4(), records, bytes(size), keyed, COUNT)
     except ValueError:
         return
     assert all(0 <= one.start <= one.end <= size for one in found)
@@ -114,8 +115,8 @@ def test_header_that_does_not_fit_the_body_is_noticed(sent, keyed, records, size
     ids=["cut body", "cut header", "too many records", "too many bytes", "records and bytes disagree"],
 )
 def test_message_that_contradicts_itself_is_refused(records, size, keyed):
-    with pytest.raises(ValueError, match=r"body|message|header"):
-        segments(uuid4(), records, size, keyed, SIZE)
+    with pytest.raises(ValueError, match=r"body|message|header|rows"):
+        segments(uuid4(), records, bytes(size), keyed, COUNT)
 
 
 def test_message_survives_the_broker_and_says_what_it_is():

@@ -6,11 +6,12 @@ from uuid import uuid4
 
 import pytest
 
-from shared.broker.publisher import KEYED_LIMIT, Publisher
+from shared.broker.publisher import KEYED_LIMIT, MESSAGE_BYTES, Publisher
 from shared.errors import BrokerUnavailable, PublishRefused
 from shared.streams import READINGS
+from shared.streams.readings import ROW_BYTES
 
-ROW = bytes(READINGS.record_bytes)
+ROW = bytes(ROW_BYTES)
 DOUBT, FULL = BrokerUnavailable("no confirm came"), PublishRefused("the queue is full")
 DEADLINE = 10
 
@@ -62,6 +63,7 @@ async def publisher(broker):
         deadline=timedelta(seconds=5),
         message_limit=10_000,
         waiting_limit=100_000,
+        waiting_limit_bytes=64 * 1024 * 1024,
         on_confirm=lambda _: None,
     )
     running = asyncio.create_task(publisher.run())
@@ -111,3 +113,30 @@ async def test_keyed_submissions_of_one_message_fit_its_header(broker, publisher
     async with asyncio.timeout(DEADLINE):
         await asyncio.gather(*submitting)
     assert [len(body) // len(ROW) for body in broker.bodies] == [KEYED_LIMIT, 10]
+
+
+async def test_message_of_large_records_stays_below_what_the_broker_takes(broker, publisher):
+    large = bytes(MESSAGE_BYTES // 2 - 10)
+    submitting = [asyncio.create_task(publisher.submit(large, 1)) for _ in range(5)]
+    for _ in range(3):
+        await broker.answer()
+    async with asyncio.timeout(DEADLINE):
+        await asyncio.gather(*submitting)
+    assert [len(body) // len(large) for body in broker.bodies] == [2, 2, 1]
+
+
+async def test_more_bytes_than_may_wait_are_refused_at_once(broker, publisher):
+    large = bytes(20 * 1024 * 1024)
+    submitting = [asyncio.create_task(publisher.submit(large, 1)) for _ in range(3)]
+    async with asyncio.timeout(DEADLINE):
+        await broker.published.wait()
+    with pytest.raises(PublishRefused):
+        await publisher.submit(large, 1)
+    for _ in submitting:
+        await broker.answer()
+    async with asyncio.timeout(DEADLINE):
+        await asyncio.gather(*submitting)
+    assert publisher.waiting_bytes == 0
+    submitting = [asyncio.create_task(publisher.submit(large, 1))]
+    await broker.answer()
+    await submitting[0]

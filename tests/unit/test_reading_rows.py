@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.streams.readings import READINGS, decode, decode_of_device, encode_one, microseconds
-from shared.streams.stream import TimeBounds, split_rows
+from shared.streams.readings import ROW_BYTES, decode, decode_of_device, encode_one
+from shared.streams.stream import TimeBounds, microseconds, split_rows
 
 JSON = "application/json"
 NOW = 800_000_000_000_000
@@ -123,7 +123,7 @@ def test_split_rows_undoes_their_joining(table):
 @given(st.integers(1, 5), st.data())
 def test_rows_that_are_cut_are_noticed(count, data):
     rows = encode_one(b'{"x": 1, "y": 2, "z": 3}', 1, NOW, BOUNDS) * count
-    cut = data.draw(st.integers(1, len(rows) - 1).filter(lambda at: at % READINGS.record_bytes))
+    cut = data.draw(st.integers(1, len(rows) - 1).filter(lambda at: at % ROW_BYTES))
     with pytest.raises(ValueError, match=r"cut|garbled"):
         split_rows(rows[:cut])
 
@@ -135,7 +135,7 @@ def test_garbled_rows_are_noticed(rows):
 
 
 def test_row_is_as_long_as_the_stream_says():
-    assert len(encode_one(b'{"x": 1, "y": 2, "z": 3}', 1, NOW, BOUNDS)) == READINGS.record_bytes
+    assert len(encode_one(b'{"x": 1, "y": 2, "z": 3}', 1, NOW, BOUNDS)) == ROW_BYTES
 
 
 def _columns(records):

@@ -8,8 +8,9 @@ import pytest
 from shared.broker.publisher import Publisher
 from shared.errors import BrokerUnavailable, Misconfigured, PublishRefused, WeirError
 from shared.streams import READINGS
+from shared.streams.readings import ROW_BYTES
 
-SIZE = READINGS.record_bytes
+SIZE = ROW_BYTES
 KEPT, DOUBT = None, BrokerUnavailable("no confirm came")
 FULL, NOWHERE = PublishRefused("the queue is full"), Misconfigured("no queue takes it")
 
@@ -51,6 +52,7 @@ async def submit_all(broker, *sizes):
         deadline=timedelta(seconds=5),
         message_limit=1000,
         waiting_limit=1000,
+        waiting_limit_bytes=64 * 1024 * 1024,
         on_confirm=lambda group: told.append((group.series, group.reached)),
     )
     running = asyncio.create_task(publisher.run())

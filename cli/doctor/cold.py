@@ -1,0 +1,47 @@
+"""Checks of the cold tier: is everything sealed that is due, and are its files what was sealed."""
+
+from datetime import timedelta
+
+from sqlalchemy import Engine
+
+from cli.doctor.checks import Check, attempted, fail, ok, warn
+from shared.cold import hot, verification
+from shared.cold.store import Store
+from shared.database import translated
+from shared.streams import STREAMS
+
+#: Days after which a day should have been sealed; it is tried every hour.
+LATE, TOO_LATE = timedelta(days=1), timedelta(days=7)
+
+
+class Cold:
+    """Looks at one cold tier."""
+
+    def __init__(self, engine: Engine, url: str, hot_days: int) -> None:
+        self._engine = engine
+        self._url = url
+        self._hot_days = hot_days
+
+    def checks(self) -> list[Check]:
+        return [
+            attempted("sealing", self._overdue, "see that WEIR_DATABASE_URL is right and the database is up"),
+            attempted("cold files", self._damaged, "see that WEIR_COLD_URL is right and can be read from here"),
+        ]
+
+    def _overdue(self) -> Check:
+        with translated(), self._engine.connect() as connection:
+            due = hot.today(connection) - timedelta(days=self._hot_days)
+            late = [day for stream in STREAMS for day in hot.partitions(connection, stream, due - LATE)]
+        if not late:
+            return ok("sealing", f"no day before {due - LATE} is hot")
+        oldest = min(source.day for source in late)
+        found = f"{len(late)} days should have been sealed; the oldest is {oldest}"
+        advice = "is beat running, and a worker? Its log says `a day stays as it is`, and why; `weir seal` does it now"
+        return fail("sealing", found, advice) if oldest < due - TOO_LATE else warn("sealing", found, advice)
+
+    def _damaged(self) -> Check:
+        files, damaged = verification.look(self._engine, Store(self._url), STREAMS)
+        if damaged:
+            found = f"{len(damaged)} of {files} are damaged or missing; the first: {damaged[0].path} {damaged[0].fault}"
+            return fail("cold files", found, "`weir verify` names all, and says what to do")
+        return ok("cold files", f"{files} are there, whole at their ends; `weir verify` reads all of them")

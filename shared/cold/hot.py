@@ -1,0 +1,157 @@
+"""Hot rows on their way out of PostgreSQL: one day, sorted, in bounded memory."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import pyarrow as pa
+import pyarrow.csv as pv
+from sqlalchemy import Connection, text
+
+from shared.cold import layout
+from shared.streams import Stream
+
+#: Of the end of a day partition's name.
+_DAY_LENGTH = 8
+_PARTITIONS = text("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = to_regclass(:table)")
+_OPTIONS = pv.ParseOptions(newlines_in_values=True)
+
+
+class Source(NamedTuple):
+    """Where the hot rows of a day are: in its own partition, or among others in the default partition."""
+
+    stream: Stream
+    day: date
+    table: str
+
+    @property
+    def is_default(self) -> bool:
+        return self.table == f"{self.stream.table}_default"
+
+    @property
+    def inside(self) -> str:
+        """The condition for rows of this day; the constants are dates of our own."""
+        return f"time >= '{self.day} 00:00:00+00' AND time < '{self.day + timedelta(days=1)} 00:00:00+00'"
+
+
+class Counted(NamedTuple):
+    """What PostgreSQL itself says of a source: rows; and per device rows, minima and maxima."""
+
+    rows: int
+    devices: dict[int, tuple[int, tuple[float, ...], tuple[float, ...]]]
+
+
+def today(connection: Connection) -> date:
+    """Return the day it is, in UTC, by the database's clock."""
+    day: date = connection.execute(text("SELECT (now() AT TIME ZONE 'UTC')::date")).scalar_one()
+    return day
+
+
+def partitions(connection: Connection, stream: Stream, before: date) -> list[Source]:
+    """Return the partitions of days before that one, the oldest first."""
+    names = connection.execute(_PARTITIONS, {"table": stream.table}).scalars()
+    found = [
+        Source(stream, datetime.strptime(name[-_DAY_LENGTH:], "%Y%m%d").replace(tzinfo=UTC).date(), name)
+        for name in names
+        if re.fullmatch(rf"{stream.table}_\d{{{_DAY_LENGTH}}}", name)
+    ]
+    return sorted((source for source in found if source.day < before), key=lambda source: source.day)
+
+
+def sources(connection: Connection, stream: Stream, before: date) -> list[Source]:
+    """Return all that is hot of the days before that one, the oldest first."""
+    table = f"{stream.table}_default"
+    days = connection.execute(
+        text(f"SELECT DISTINCT (time AT TIME ZONE 'UTC')::date FROM {table} WHERE time < :before"),  # noqa: S608
+        {"before": datetime(before.year, before.month, before.day, tzinfo=UTC)},
+    ).scalars()
+    found = [*partitions(connection, stream, before), *(Source(stream, day, table) for day in days)]
+    return sorted(found, key=lambda source: source.day)
+
+
+def rows_in(connection: Connection, source: Source) -> int:
+    """Count the rows of a source."""
+    return int(connection.execute(text(f"SELECT count(*) FROM {source.table} WHERE {source.inside}")).scalar_one())  # noqa: S608
+
+
+def count(connection: Connection, source: Source) -> Counted:
+    """Ask PostgreSQL what is there."""
+    if not source.stream.cold.by_device:
+        return Counted(rows_in(connection, source), {})
+    axes = source.stream.cold.axes
+    wanted = ", ".join(["count(*)", *(f"min({axis})" for axis in axes), *(f"max({axis})" for axis in axes)])
+    found = connection.execute(
+        text(f"SELECT device_key, {wanted} FROM {source.table} WHERE {source.inside} GROUP BY device_key")  # noqa: S608
+    )
+    devices = {row[0]: (row[1], tuple(row[2 : 2 + len(axes)]), tuple(row[2 + len(axes) :])) for row in found}
+    return Counted(sum(rows for rows, _, _ in devices.values()), devices)
+
+
+def device_ids(connection: Connection, keys: list[int]) -> dict[int, str]:
+    """Return the devices' ids as they are known outside."""
+    query = text("SELECT key, id FROM devices WHERE key = ANY(:keys)")
+    rows: list[tuple[int, UUID]] = [(row[0], row[1]) for row in connection.execute(query, {"keys": keys})]
+    return {key: str(device_id) for key, device_id in rows}
+
+
+def copy(connection: Connection, source: Source, ids: dict[int, str], take: Callable[[pa.Table], None]) -> None:
+    """Hand over the rows of a source, sorted, in tables that are no larger than a row group may be."""
+    columns, order = (", ".join(names) for names in (source.stream.cold.columns, source.stream.cold.order))
+    query = f"SELECT {columns} FROM {source.table} WHERE {source.inside} ORDER BY {order}"  # noqa: S608
+    sink = _Rows(source.stream, ids, take)
+    connection.execute(text("SET LOCAL datestyle = 'ISO'"))
+    cursor: Any = connection.connection.cursor()
+    cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT csv)", sink)
+    sink.flush()
+
+
+class _Rows:
+    """A file for COPY to write to: gathers rows, and makes tables of them."""
+
+    def __init__(self, stream: Stream, ids: dict[int, str], take: Callable[[pa.Table], None]) -> None:
+        self._stream = stream
+        self._ids = ids
+        self._take = take
+        self._schema = layout.schema(stream)
+        # A dictionary would be built per table and thrown away: words come as strings, and are made words at the end.
+        self._types = {
+            name: pa.string() if self._schema.field(name).type == layout.WORDS else self._schema.field(name).type
+            for name in stream.cold.columns
+        }
+        self._lines: list[bytes] = []
+        self._bytes = 0
+
+    def write(self, line: bytes) -> int:
+        """Take one row, which is how COPY comes."""
+        self._lines.append(line)
+        self._bytes += len(line)
+        if len(self._lines) == layout.SHARED_ROWS or self._bytes >= layout.GROUP_BYTES:
+            self.flush()
+        return len(line)
+
+    def flush(self) -> None:
+        if not self._lines:
+            return
+        lines = b"".join(self._lines)
+        # In one block, because a value may be longer than a block usually is.
+        options = pv.ReadOptions(column_names=list(self._types), use_threads=False, block_size=len(lines) + 1)
+        table = pv.read_csv(
+            pa.BufferReader(lines),
+            read_options=options,
+            parse_options=_OPTIONS,
+            convert_options=pv.ConvertOptions(column_types=self._types, null_values=[]),
+        )
+        self._lines, self._bytes = [], 0
+        columns = {name: table[name] for name in self._types}
+        if self._stream.cold.by_device:
+            columns["device_id"] = self._device_ids(table["device_key"])
+        self._take(
+            pa.table([columns[name] for name in self._schema.names], names=self._schema.names).cast(self._schema)
+        )
+
+    def _device_ids(self, keys: pa.ChunkedArray) -> pa.Array:
+        encoded = keys.combine_chunks().dictionary_encode()
+        ids = pa.array([self._ids.get(key) for key in encoded.dictionary.to_pylist()], pa.string())
+        return ids.take(encoded.indices).dictionary_encode()

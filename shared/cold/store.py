@@ -1,0 +1,243 @@
+"""Where cold files are: a folder, or S3-compatible storage, through pyarrow's filesystems."""
+
+import builtins
+import hashlib
+import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pf
+import pyarrow.parquet as pq
+
+from shared.cold.manifest import ColdFile
+from shared.errors import ColdFileDamaged, ColdUnavailable, Misconfigured
+
+#: At the end of every Parquet file: the footer's length, then this.
+_MAGIC, _TAIL_BYTES = b"PAR1", 8
+_PIECE_BYTES = 1 << 20
+
+
+class Digests(NamedTuple):
+    """What a file is known by: its size, its SHA-256, and that of its footer, which is quickly looked at."""
+
+    bytes: int
+    sha256: builtins.bytes
+    footer_sha256: builtins.bytes
+
+
+class Store:
+    """The cold files below one address: an absolute path, or a URL such as s3://bucket/folder.
+
+    Raises:
+        Misconfigured: nothing can be made of the address.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._filesystem, root = pf.FileSystem.from_uri(url)
+        except (pa.ArrowException, OSError) as error:
+            raise Misconfigured("no cold store can be at WEIR_COLD_URL") from error
+        self._root = root.rstrip("/")
+        self._scheme = "" if self._is_local else url.partition("://")[0] + "://"
+
+    @property
+    def _is_local(self) -> bool:
+        return isinstance(self._filesystem, pf.LocalFileSystem)
+
+    def path(self, file: ColdFile) -> str:
+        """Say where a file is, for other readers: a path, or a URL. They notice less of what is damaged than `open`."""
+        return self._scheme + self._place(file.path)
+
+    def open(self, file: ColdFile) -> pq.ParquetFile:
+        """Open a file whose size and footer are as they were sealed; its pages are checked as they are read.
+
+        What is read from it is to be read `within(file)`.
+
+        Raises:
+            ColdFileDamaged: it is missing, cut, or its footer is another.
+            ColdUnavailable: the store cannot be reached.
+        """
+        with self.within(file):
+            source = self._filesystem.open_input_file(self._place(file.path))
+            if source.size() != file.bytes:
+                raise ColdFileDamaged(self.path(file), f"has {source.size()} bytes and not {file.bytes}")
+            footer = _footer(source)
+            if hashlib.sha256(footer).digest() != file.footer_sha256:
+                raise ColdFileDamaged(self.path(file), "has another footer than was sealed")
+            source.seek(0)
+            return _parquet(source, _metadata(footer))
+
+    def read(
+        self,
+        file: ColdFile,
+        columns: Sequence[str] | None = None,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        device_keys: Collection[int] | None = None,
+    ) -> pa.Table:
+        """Return the records with start <= time < end of these devices, in the file's order. Raises as `open` does."""
+        pieces = list(self.pieces(file, columns, start=start, end=end, device_keys=device_keys))
+        return pa.concat_tables(pieces)
+
+    def pieces(
+        self,
+        file: ColdFile,
+        columns: Sequence[str] | None = None,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        device_keys: Collection[int] | None = None,
+    ) -> Iterator[pa.Table]:
+        """The same, one row group after another and at least one table: memory does not grow with the file."""
+        keys = None if device_keys is None else pa.array(sorted(device_keys), pa.int32())
+        names = None if columns is None else list(columns)
+        with self.within(file), self.open(file) as parquet:
+            yield parquet.schema_arrow.empty_table().select(names or parquet.schema_arrow.names)
+            needed = _needed(names, keys is not None, timed=start is not None or end is not None)
+            for group in range(parquet.num_row_groups):
+                if _may_hold(parquet.metadata.row_group(group), start, end, keys):
+                    table = _matching(parquet.read_row_group(group, columns=needed), start, end, keys)
+                    yield table if names is None else table.select(names)
+
+    @contextmanager
+    def within(self, file: ColdFile) -> Iterator[None]:
+        """Turn pyarrow's errors into ours. Raises as `open` does."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise ColdFileDamaged(self.path(file), "is missing") from error
+        except (pa.ArrowException, OSError) as error:
+            self._reach(file.path)
+            raise ColdFileDamaged(self.path(file), "cannot be read") from error
+
+    def digests(self, path: str) -> Digests:
+        """Read a whole file and say what it is known by. Raises OSError or ArrowException."""
+        whole = hashlib.sha256()
+        with self._filesystem.open_input_file(self._place(path)) as source:
+            size, footer = source.size(), _footer(source)
+            source.seek(0)
+            while piece := source.read(_PIECE_BYTES):
+                whole.update(piece)
+        return Digests(size, whole.digest(), hashlib.sha256(footer).digest())
+
+    def parquet(self, path: str) -> pq.ParquetFile:
+        """Open a file that the manifest does not know yet. Raises OSError or ArrowException."""
+        return _parquet(self._filesystem.open_input_file(self._place(path)))
+
+    @contextmanager
+    def create(self, path: str) -> Iterator[Any]:
+        """Write a file, which is on disk once the body is through. Raises ColdUnavailable."""
+        place = self._place(path)
+        with self.writable():
+            self._filesystem.create_dir(place.rpartition("/")[0], recursive=True)
+            with self._filesystem.open_output_stream(place) as sink:
+                yield sink
+            self._settle(place)
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a file its name. Raises ColdUnavailable."""
+        with self.writable():
+            self._filesystem.move(self._place(old), self._place(new))
+            self._settle(self._place(new))
+
+    def remove(self, path: str) -> bool:
+        """Remove a file; return whether there was one. Raises ColdUnavailable."""
+        with self.writable(), suppress(FileNotFoundError):
+            self._filesystem.delete_file(self._place(path))
+            return True
+        return False
+
+    def working_name(self, path: str) -> str:
+        """Return the name of a file while it is written, which readers of whole folders pass over.
+
+        Objects come into being whole and cannot be renamed: they have theirs at once.
+        """
+        folder, _, name = path.rpartition("/")
+        return f"{folder}/.{name}" if self._is_local else path
+
+    @contextmanager
+    def writable(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise ColdUnavailable(f"the cold store cannot be written to: {error}") from error
+
+    def _place(self, path: str) -> str:
+        return f"{self._root}/{path}"
+
+    def _reach(self, path: str) -> None:
+        """Tell a file that is damaged from a store that is away. Raises ColdUnavailable."""
+        try:
+            self._filesystem.get_file_info(self._place(path))
+        except (pa.ArrowException, OSError) as error:
+            raise ColdUnavailable("the cold store cannot be reached") from error
+
+    def _settle(self, place: str) -> None:
+        """Have a file, and its name, on disk."""
+        if self._is_local:
+            for one in (place, place.rpartition("/")[0]):
+                descriptor = os.open(one, os.O_RDONLY)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+
+
+def _footer(source: Any) -> bytes:
+    """Return footer, length and magic. Raises ArrowInvalid when this is not how a Parquet file ends."""
+    size = source.size()
+    source.seek(max(0, size - _TAIL_BYTES))
+    tail = source.read(_TAIL_BYTES)
+    length = int.from_bytes(tail[:4], "little")
+    if tail[4:] != _MAGIC or length > size - _TAIL_BYTES:
+        raise pa.ArrowInvalid("it does not end like a Parquet file")
+    source.seek(size - _TAIL_BYTES - length)
+    return bytes(source.read(length + _TAIL_BYTES))
+
+
+def _parquet(source: Any, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
+    """Buffering ahead would hold as much as is read of a file at all."""
+    return pq.ParquetFile(source, metadata=metadata, pre_buffer=False, page_checksum_verification=True)
+
+
+def _metadata(footer: bytes) -> pq.FileMetaData:
+    return pq.read_metadata(pa.BufferReader(_MAGIC + footer))
+
+
+def _needed(names: list[str] | None, keyed: bool, *, timed: bool) -> list[str] | None:
+    """Return the columns to read: those asked for, and those to choose rows by."""
+    if names is None:
+        return None
+    return list(dict.fromkeys([*names, *(["device_key"] if keyed else []), *(["time"] if timed else [])]))
+
+
+def _may_hold(group: Any, start: datetime | None, end: datetime | None, keys: pa.Array | None) -> bool:
+    """Whether a row group can hold what is looked for, by its statistics."""
+    for index in range(group.num_columns):
+        column = group.column(index)
+        statistics = column.statistics
+        if column.path_in_schema == "time" and statistics is not None and statistics.has_min_max:
+            if (start is not None and statistics.max < start) or (end is not None and statistics.min >= end):
+                return False
+        elif column.path_in_schema == "device_key" and keys is not None and statistics is not None:
+            inside = pc.and_(pc.greater_equal(keys, statistics.min), pc.less_equal(keys, statistics.max))
+            if not pc.any(inside).as_py():
+                return False
+    return True
+
+
+def _matching(table: pa.Table, start: datetime | None, end: datetime | None, keys: pa.Array | None) -> pa.Table:
+    if keys is not None:
+        table = table.filter(pc.is_in(table["device_key"], keys))
+    if start is not None:
+        table = table.filter(pc.greater_equal(table["time"], pa.scalar(start, table.schema.field("time").type)))
+    if end is not None:
+        table = table.filter(pc.less(table["time"], pa.scalar(end, table.schema.field("time").type)))
+    return table

@@ -1,0 +1,109 @@
+"""What is done to the cold tier by one process at a time: sealing all that is due, and removing what is left over."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from typing import NamedTuple
+
+from sqlalchemy import Engine, text
+
+from shared.cold import hot
+from shared.cold.hot import Source
+from shared.cold.sealing import Sealed, seal
+from shared.cold.store import Store
+from shared.database import translated
+from shared.errors import ColdUnavailable, Conflict, WeirError
+from shared.streams import Stream
+
+#: Held while somebody seals or applies retention.
+LOCK = 0x57454943
+
+#: Days whose file is new: what comes late for them is gathered before the file is written again.
+_FRESH = text("SELECT day FROM cold_files WHERE stream = :stream AND sealed_at > now() - :rest")
+_LEFT_OVER = text("SELECT path FROM cold_leftovers WHERE NOT was_live OR since < now() - :grace ORDER BY since")
+_CLAIM = text("SELECT 1 FROM cold_leftovers WHERE path = :path FOR UPDATE")
+_FORGET = text("DELETE FROM cold_leftovers WHERE path = :path")
+
+
+class Failed(NamedTuple):
+    """A day that stays as it is until the next time, and why."""
+
+    stream: str
+    day: date
+    reason: str
+
+
+@contextmanager
+def alone(engine: Engine) -> Iterator[None]:
+    """Be the only one at the upkeep of this cold tier.
+
+    Raises:
+        Conflict: somebody else is.
+        WeirError: the database's errors.
+    """
+    with translated(), engine.connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+        if not connection.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK}).scalar_one():
+            raise Conflict("another process is at the upkeep of the cold tier")
+        try:
+            yield
+        finally:
+            # The lock is the connection's, which goes with it: back in the pool it would hold it for ever.
+            connection.invalidate()
+
+
+def due(engine: Engine, streams: Iterable[Stream], before: date, rest: timedelta = timedelta(0)) -> list[Source]:
+    """Return what is hot of the days before that one, the oldest first. Files younger than `rest` are left alone."""
+    found = []
+    with translated(), engine.connect() as connection:
+        for stream in streams:
+            fresh = connection.execute(_FRESH, {"stream": stream.name, "rest": rest}).scalars().all()
+            sources = hot.sources(connection, stream, before)
+            found += [source for source in sources if source.day not in fresh]
+    return sorted(found, key=lambda source: source.day)
+
+
+def seal_all(
+    engine: Engine,
+    store: Store,
+    sources: Iterable[Source],
+    begin_within: timedelta,
+    told: Callable[[Sealed | Failed], None] = lambda _: None,
+) -> list[Sealed | Failed]:
+    """Seal one day after another, beginning none after this long; return what came of each. To be done `alone`.
+
+    A day that fails does not keep the next from being sealed, unless the store cannot be written to.
+    """
+    began, found = time.monotonic(), list[Sealed | Failed]()
+    for source in sources:
+        if time.monotonic() - began > begin_within.total_seconds():
+            break
+        away = False
+        try:
+            one: Sealed | Failed = seal(engine, store, source)
+        except WeirError as error:
+            one, away = Failed(source.stream.name, source.day, str(error)), isinstance(error, ColdUnavailable)
+        told(one)
+        found.append(one)
+        if away:
+            break
+    return found
+
+
+def tidy(engine: Engine, store: Store, grace: timedelta) -> int:
+    """Remove files that never came to count, and those that count no more for so long; return how many.
+
+    To be done `alone`. Raises WeirError.
+    """
+    removed = 0
+    with translated(), engine.connect() as connection:
+        paths = connection.execute(_LEFT_OVER, {"grace": grace}).scalars().all()
+    for path in paths:
+        with translated(), engine.begin() as connection:
+            # Whoever would still make it count waits for this, and finds that it cannot.
+            if connection.execute(_CLAIM, {"path": path}).first() is None:
+                continue
+            removed += sum(store.remove(name) for name in {store.working_name(path), path})
+            connection.execute(_FORGET, {"path": path})
+    return removed

@@ -1,0 +1,154 @@
+"""The cold tier as its operators meet it: commands, the hourly task, the doctor, a device's term."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from cold_tier import DAY, MIDNIGHT, ColdTier, readings
+from factories import ROOT, Weir, partition
+
+from cli.doctor.checks import State
+from cli.doctor.cold import Cold
+from cli.programs import inherited_environment
+from shared import jobs
+from shared.cold.manifest import ColdFile
+
+
+@pytest.fixture
+def cold(weir: Weir) -> Iterator[ColdTier]:
+    found = ColdTier(weir)
+    yield found
+    found.engine.dispose()
+
+
+def run(cold: ColdTier, *arguments: str, **variables: str) -> tuple[int, Any, str]:
+    """Run a command of `weir`: exit code, what it printed, complaints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cli", *arguments],
+        cwd=ROOT, env=inherited_environment() | cold.weir.environment | variables,
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    return (
+        done.returncode,
+        json.loads(done.stdout) if "--json" in arguments and done.stdout else done.stdout,
+        done.stderr,
+    )
+
+
+def place(cold: ColdTier, file: ColdFile) -> Path:
+    return Path(cold.store.path(file))
+
+
+def sealed_days(cold: ColdTier, count: int) -> list[ColdFile]:
+    for number in range(count):
+        cold.insert(readings(200, seed=number, day=MIDNIGHT.replace(day=10 + number)))
+    cold.seal()
+    return cold.files()
+
+
+def test_seal_says_what_it_would_do_and_does_it(cold: ColdTier) -> None:
+    partition(cold.weir, "readings", DAY)
+    rows = readings(200, seed=1)
+    cold.insert(rows)
+    assert run(cold, "seal", "--dry-run", "--json", "--before", str(DAY)) == (0, [], "")
+    code, found, _ = run(cold, "seal", "--dry-run", "--json")
+    assert (code, found) == (0, [{"stream": "readings", "day": str(DAY), "table": f"readings_{DAY:%Y%m%d}"}])
+    assert cold.weir.stored() == 200
+    code, (sealed,), _ = run(cold, "seal", "--json")
+    assert (code, sealed["rows"], sealed["bytes"]) == (0, 200, cold.file().bytes)
+    assert cold.all() == sorted(rows)
+    assert run(cold, "seal")[:2] == (0, "There is nothing to do.\n")
+    assert run(cold, "verify", "--json")[:2] == (
+        0, {"files": 1, "rows": 200, "bytes": cold.file().bytes, "damaged": []},
+    )  # fmt: skip
+    assert run(cold, "verify")[1] == "1 files with 200 records, 0 damaged\n"
+
+
+@pytest.mark.parametrize("before", ["yesterday", "2999-01-01"])
+def test_seal_refuses_days_that_are_none_or_not_over(cold: ColdTier, before: str) -> None:
+    code, _, said = run(cold, "seal", "--before", before)
+    assert code == 2
+    assert "day" in said
+
+
+def test_verify_names_each_damaged_file_and_harms_no_other(cold: ColdTier) -> None:
+    flipped, cut, gone, whole = sealed_days(cold, 4)
+    content = bytearray(place(cold, flipped).read_bytes())
+    content[len(content) // 3] ^= 4
+    place(cold, flipped).write_bytes(content)
+    place(cold, cut).write_bytes(place(cold, cut).read_bytes()[:-100])
+    place(cold, gone).unlink()
+    kept = place(cold, whole).read_bytes()
+
+    code, found, _ = run(cold, "verify", "--json")
+    assert code == 1
+    assert found["files"] == 4
+    assert [(one["path"], one["fault"].split()[:2]) for one in found["damaged"]] == [
+        (str(place(cold, flipped)), ["has", "another"]),
+        (str(place(cold, cut)), ["has", str(cut.bytes - 100)]),
+        (str(place(cold, gone)), ["is", "missing"]),
+    ]
+    assert all(one["advice"] for one in found["damaged"])
+    code, said, _ = run(cold, "verify")
+    assert code == 1
+    assert said.count("damaged  ") == 3
+    assert place(cold, whole).read_bytes() == kept
+    assert len(cold.store.read(whole)) == 200
+
+    checks = {check.name: check for check in Cold(cold.engine, str(cold.folder), 7).checks()}
+    assert checks["cold files"].state is State.FAIL
+    assert "2 of 4" in checks["cold files"].found  # it reads no pages
+
+
+def test_retention_says_what_would_go_and_drops_it(cold: ColdTier) -> None:
+    sealed_days(cold, 2)
+    forever = run(cold, "retention", "--dry-run", "--json")
+    assert forever[:2] == (0, [])
+    term = {"WEIR_RETENTION_DAYS_READINGS": "30"}
+    code, found, _ = run(cold, "retention", "--dry-run", "--json", **term)
+    assert (code, [(one["what"], one["rows"]) for one in found]) == (0, [("file", 200), ("file", 200)])
+    assert len(cold.files()) == 2
+    assert run(cold, "retention", "--json", **term)[:2] == (0, found)
+    assert cold.all() == []
+
+
+def test_overdue_day_is_told_and_the_hourly_task_seals_it(cold: ColdTier) -> None:
+    partition(cold.weir, "readings", DAY)
+    rows = readings(200, seed=1)
+    cold.insert(rows)
+
+    def sealing() -> State:
+        return Cold(cold.engine, str(cold.folder), 7).checks()[0].state
+
+    assert sealing() is State.FAIL
+    cold.weir.start("worker")
+    jobs.celery_app(cold.weir.amqp_url, timedelta(minutes=1)).send_task("weir.seal")
+    cold.weir.wait_for(lambda: cold.weir.stored() == 0)
+    assert sealing() is State.OK
+    assert cold.all() == sorted(rows)
+    cold.weir.wait_for(lambda: "day sealed" in cold.weir.log("worker"))
+
+
+def test_term_of_a_device_is_set_shown_and_taken_away(running_weir: Weir) -> None:
+    http = running_weir.http
+    running_weir.device()
+    made = http.post("/devices/", json={"user_id": 1, "name": "a", "retention_days": 30}).json()
+    path = f"/devices/{made['id']}"
+    assert http.get(path).json() == made
+    assert made["retention_days"] == 30
+    changed = http.patch(path, json={"retention_days": 7})
+    assert (changed.status_code, changed.json()) == (200, made | {"retention_days": 7})
+    assert http.patch(path, json={"retention_days": None, "name": "b"}).json() == {
+        **made, "name": "b", "retention_days": None,
+    }  # fmt: skip
+    assert http.patch(path, json={}).json() == http.get(path).json()
+    for wrong in (0, -1, 1.5, "7", 36_526, True):
+        refused = http.patch(path, json={"retention_days": wrong})
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "retention_days")
+    assert http.patch(f"/devices/{uuid4()}", json={"retention_days": 7}).status_code == 404

@@ -1,0 +1,113 @@
+"""Records go when their whole day is past their term, and no others."""
+
+import itertools
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+
+import pytest
+from cold_tier import ColdTier, readings
+from factories import Weir, partition
+
+from shared.cold import hot, retention, upkeep
+from shared.streams import READINGS
+
+FOREVER = None
+
+
+@pytest.fixture
+def cold(weir: Weir) -> Iterator[ColdTier]:
+    found = ColdTier(weir)
+    yield found
+    found.engine.dispose()
+
+
+@pytest.fixture
+def today(cold: ColdTier) -> date:
+    with cold.engine.connect() as connection:
+        return hot.today(connection)
+
+
+def fill(cold: ColdTier, today: date, *ages: int) -> dict[int, list[tuple]]:
+    """Records of three devices on days so long ago, by age."""
+    days = {}
+    for age in ages:
+        midnight = datetime.combine(today - timedelta(days=age), time(), UTC)
+        days[age] = readings(60, seed=age, day=midnight)
+        cold.insert(days[age])
+    return days
+
+
+def seal(cold: ColdTier, today: date) -> None:
+    for source in cold.sources(today):
+        upkeep.seal_all(cold.engine, cold.store, [source], timedelta(minutes=1))
+
+
+def devices(cold: ColdTier, *terms: int | None) -> None:
+    cold.weir.rows("INSERT INTO users (name, email) VALUES ('u', 'u@example.org')")
+    for term in terms:
+        cold.weir.rows("INSERT INTO devices (id, user_id, retention_days) VALUES (gen_random_uuid(), 1, %s)", term)
+
+
+def plan(cold: ColdTier, term: int | None) -> list[dict]:
+    return [drop.shown() for drop in retention.plan(cold.engine, [READINGS], {"readings": term})]
+
+
+def drop(cold: ColdTier, term: int | None) -> None:
+    drops = retention.plan(cold.engine, [READINGS], {"readings": term})
+    assert retention.apply(cold.engine, cold.store, drops) == drops
+
+
+def test_file_goes_when_its_day_is_past_the_term(cold: ColdTier, today: date) -> None:
+    days = fill(cold, today, 9, 10, 11, 12)
+    seal(cold, today)
+    assert plan(cold, FOREVER) == []
+    assert [(one["what"], one["rows"]) for one in plan(cold, 10)] == [("file", 60), ("file", 60)]
+    assert cold.all() == sorted(itertools.chain(*days.values()))
+    drop(cold, 10)
+    assert cold.all() == sorted(days[9] + days[10])
+    assert plan(cold, 10) == []
+
+
+def test_device_with_another_term_than_its_stream(cold: ColdTier, today: date) -> None:
+    """The first goes sooner, the third stays longer, the second is like all."""
+    devices(cold, 5, None, 30)
+    days = fill(cold, today, 5, 6, 11, 31)
+    seal(cold, today)
+    drop(cold, 10)
+    kept = [
+        *days[5],
+        *(row for row in days[6] if row[0] != 1),
+        *(row for row in days[11] if row[0] == 3),
+    ]
+    assert cold.all() == sorted(kept)
+    for file in cold.files():
+        assert cold.store.open(file).metadata.num_rows == file.rows
+    assert plan(cold, 10) == []
+
+
+def test_device_with_a_term_goes_from_a_stream_that_stays_for_ever(cold: ColdTier, today: date) -> None:
+    devices(cold, 5)
+    days = fill(cold, today, 6)
+    seal(cold, today)
+    drop(cold, FOREVER)
+    assert cold.all() == sorted(row for row in days[6] if row[0] != 1)
+
+
+def test_hot_day_goes_only_as_a_whole(cold: ColdTier, today: date) -> None:
+    for age in (3, 4):
+        partition(cold.weir, "readings", today - timedelta(days=age))
+    devices(cold, 1, 3)
+    days = fill(cold, today, 3, 4, 5)
+    assert [one["what"] for one in plan(cold, 2)] == ["partition"]
+    drop(cold, 2)
+    assert cold.all() == sorted(days[3] + days[5])
+
+
+def test_dropped_file_stays_for_its_readers_and_then_goes(cold: ColdTier, today: date) -> None:
+    fill(cold, today, 9)
+    seal(cold, today)
+    file = cold.file()
+    drop(cold, 1)
+    assert len(cold.store.read(file)) == 60
+    assert upkeep.tidy(cold.engine, cold.store, timedelta(0)) == 1
+    assert cold.on_disk() == set()
