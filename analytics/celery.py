@@ -52,6 +52,11 @@ def watchdog() -> Watchdog:
     return Watchdog(engine())
 
 
+@functools.cache
+def store() -> Store:
+    return Store(settings.cold_url)
+
+
 def _jobs() -> jobs.Jobs:
     return jobs.Jobs(engine(), app)
 
@@ -68,7 +73,7 @@ def run_job(task: "Task[..., Any]", job_id: str, follows: str | None = None) -> 
     nudge = jobs.Nudge(UUID(follows or task.request.id), redelivered, goes_on=bool(follows) and not redelivered)
     for pause in PAUSES:
         try:
-            tasks.run(_jobs(), engine(), watchdog(), UUID(job_id), nudge, settings.job_deadline)
+            tasks.run(_jobs(), engine(), store(), watchdog(), UUID(job_id), nudge, settings.job_deadline)
         except Unavailable as error:
             log.warning("a job waits for the database", job=job_id, reason=str(error), seconds=pause)
             time.sleep(pause)

@@ -1,115 +1,124 @@
-"""The five numbers of each axis: min, max, count, sum and median, exact."""
+"""Answers questions about readings: the numbers of each axis, exact, of one device, of several, or of all."""
 
-import io
-import math
 from collections.abc import Sequence
-from datetime import datetime
+from contextlib import ExitStack
 from typing import Any
 from uuid import UUID
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, text
 
-from shared.database import translated
+from analytics import cold
+from analytics.buckets import Series
+from analytics.hot import Hot
+from analytics.parts import TIME, Part, keep, moment
+from analytics.progress import Progress
+from analytics.totals import totals
+from shared import data_version
+from shared.cold import manifest
+from shared.cold.store import Store
 from shared.ledger import queued
+from shared.questions import Question
+from shared.scope import Scope
 from shared.streams.readings import READINGS
-from shared.streams.stream import COPY_HEADER, COPY_TRAILER
 
-AXES = ("x", "y", "z")
+#: Values that a job keeps in memory instead of reading them again: 32 MB.
+ROOM = 4_000_000
 
-Values = NDArray[np.float64]
-
-#: A row of x, y, z in PostgreSQL's binary COPY format: field count, then each value after its length.
-_ROWS = np.dtype(
-    [("fields", ">i2"), ("x_bytes", ">i4"), ("x", ">f8"), ("y_bytes", ">i4"), ("y", ">f8"), ("z_bytes", ">i4"), ("z", ">f8")]
-)  # fmt: skip
+Answer = dict[str, Any]
 
 
-def summarise(values: Values) -> dict[str, float | int | None]:
-    """Return the five numbers of one axis.
+class Statistics:
+    """One job's look at the readings: where they are, and whom to tell how far it is."""
 
-    The sum is the exact sum rounded once (fsum), so the order of the rows cannot change it; None when it is beyond a
-    float. The median of an even count lies half way between the two middle values. Nothing: count 0, sum 0, rest None.
-    """
-    count = len(values)
-    if not count:
-        return {"min": None, "max": None, "count": 0, "sum": 0.0, "median": None}
-    lower, upper = (count - 1) // 2, count // 2
-    parted = np.partition(values, (lower, upper))
+    def __init__(self, engine: Engine, store: Store, progress: Progress, room: int = ROOM) -> None:
+        self._engine = engine
+        self._store = store
+        self._progress = progress
+        self._room = room
+
+    def of_device(self, device_id: UUID, question: Question) -> Answer:
+        """Answer of one device. This and the next ones raise WeirError."""
+        with ExitStack() as end:
+            connection = end.enter_context(manifest.snapshot(self._engine))
+            keys = connection.execute(text("SELECT key FROM devices WHERE id = :id"), {"id": device_id}).scalars()
+            return self._together(connection, end, tuple(keys), question)
+
+    def of_user(self, user_id: int, question: Question, *, by_device: bool) -> Answer:
+        """Answer of a user's devices, together or each by itself."""
+        with ExitStack() as end:
+            connection = end.enter_context(manifest.snapshot(self._engine))
+            found = connection.execute(_DEVICES, {"user_id": user_id})
+            devices: dict[int, UUID] = {row.key: row.id for row in found}
+            if by_device:
+                return self._apart(connection, devices, question)
+            return self._together(connection, end, tuple(devices), question)
+
+    def of_all(self, question: Question) -> Answer:
+        """Answer of all readings there are."""
+        with ExitStack() as end:
+            connection = end.enter_context(manifest.snapshot(self._engine))
+            return self._together(connection, end, None, question)
+
+    def _together(
+        self, connection: Connection, end: ExitStack, keys: tuple[int, ...] | None, question: Question
+    ) -> Answer:
+        """Leaves the snapshot as soon as only files are to be read."""
+        scope = Scope(keys, question.start, question.end)
+        version = data_version.at_start(connection, scope)
+        self._progress.saw(version)
+        coverage = _coverage(connection, question)
+        hot, files = Hot(connection, scope), cold.parts(connection, self._store, scope)
+        self._progress.expect(hot.expected + sum(file.expected for file in files))
+        columns = (*question.columns, TIME) if question.bucket else question.columns
+        kept = keep(hot, columns, self._room // len(columns))
+        if kept is not hot:
+            end.close()
+        answer, rows = self._answer([kept, *files], question, coverage)
+        self._progress.saw({**version, **data_version.read(rows["hot"], [file.file_id for file in files])})
+        return answer
+
+    def _apart(self, connection: Connection, devices: dict[int, UUID], question: Question) -> Answer:
+        whole = Scope(tuple(devices), question.start, question.end)
+        version = data_version.at_start(connection, whole)
+        self._progress.saw(version)
+        coverage = _coverage(connection, question)
+        self._progress.expect(Hot(connection, whole).expected)
+        answers, hot_rows, read = {}, 0, set[str]()
+        for key, device_id in devices.items():
+            scope = whole.of_device(key)
+            files = cold.parts(connection, self._store, scope)
+            self._progress.expect(sum(file.expected for file in files))
+            answers[str(device_id)], rows = self._answer([Hot(connection, scope), *files], question, coverage)
+            hot_rows += rows["hot"]
+            read |= {file.file_id for file in files}
+        self._progress.saw({**version, **data_version.read(hot_rows, read)})
+        return {"devices": answers, **coverage}
+
+    def _answer(self, parts: Sequence[Part], question: Question, coverage: Answer) -> tuple[Answer, dict[str, int]]:
+        found = totals(parts, question, self._progress, self._room, timed=question.bucket is not None)
+        answer: Answer = dict(found.axes)
+        rows = {tier: found.rows[tier] for tier in ("hot", "cold")}
+        if question.bucket:
+            answer["buckets"] = []
+            if found.oldest is not None and found.newest is not None:
+                count = sum(rows.values())
+                self._progress.expect(count)
+                series = Series(question, self._progress, self._room)
+                answer["buckets"] = series.of(parts, found.oldest, found.newest, count)
+        newest = None if found.newest is None else moment(found.newest).isoformat()
+        return {**answer, **coverage, "newest": newest, **rows}, rows
+
+
+_DEVICES = text("SELECT key, id FROM devices WHERE user_id = :user_id ORDER BY key")
+
+
+def _coverage(connection: Connection, question: Question) -> Answer:
+    """Say what an answer covers: the window, the moment, and how much of the stream had not arrived yet."""
+    as_of = connection.execute(text("SELECT now()")).scalar_one()
     return {
-        "min": float(values.min()),
-        "max": float(values.max()),
-        "count": count,
-        "sum": _sum(values),
-        "median": float(parted[lower]) / 2 + float(parted[upper]) / 2 if lower != upper else float(parted[lower]),
-    }
-
-
-def _sum(values: Values) -> float | None:
-    try:
-        total = math.fsum(values.tolist())
-    except OverflowError:
-        return None
-    return total if math.isfinite(total) else None
-
-
-def of_device(engine: Engine, device_id: UUID, start: datetime | None, end: datetime | None) -> dict[str, Any]:
-    """Return the statistics of one device's readings with start <= time < end. Raises WeirError."""
-    with translated(), _snapshot(engine) as connection:
-        keys = connection.execute(text("SELECT key FROM devices WHERE id = :id"), {"id": device_id}).scalars().all()
-        columns = [_read(connection, key, start, end) for key in keys]
-        return _answer(columns, _coverage(connection, start, end))
-
-
-def of_user(
-    engine: Engine, user_id: int, start: datetime | None, end: datetime | None, *, by_device: bool
-) -> dict[str, Any]:
-    """Return the statistics of a user's devices, together or each by itself. Raises WeirError."""
-    with translated(), _snapshot(engine) as connection:
-        devices = connection.execute(
-            text("SELECT id, key FROM devices WHERE user_id = :user_id ORDER BY key"), {"user_id": user_id}
-        ).all()
-        coverage = _coverage(connection, start, end)
-        columns = [(device_id, _read(connection, key, start, end)) for device_id, key in devices]
-    if by_device:
-        return {"devices": {str(device_id): _answer([read], coverage) for device_id, read in columns}}
-    return _answer([read for _, read in columns], coverage)
-
-
-def _snapshot(engine: Engine) -> Connection:
-    """Open a connection whose statements all see the same moment."""
-    return engine.connect().execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-
-
-def _coverage(connection: Connection, start: datetime | None, end: datetime | None) -> dict[str, Any]:
-    """Say what an answer covers: the window, the moment, and how much had not arrived yet."""
-    as_of: datetime = connection.execute(text("SELECT now()")).scalar_one()
-    return {
-        "start": start and start.isoformat(),
-        "end": end and end.isoformat(),
+        "start": question.start and question.start.isoformat(),
+        "end": question.end and question.end.isoformat(),
         "as_of": as_of.isoformat(),
+        "exact": True,
         "queued": queued(connection, READINGS.name),
     }
-
-
-def _answer(columns: Sequence[NDArray[np.void]], coverage: dict[str, Any]) -> dict[str, Any]:
-    def axis(name: str) -> Values:
-        return np.concatenate([np.empty(0), *(rows[name].astype(np.float64) for rows in columns)])
-
-    return {**{name: summarise(axis(name)) for name in AXES}, **coverage}
-
-
-def _read(connection: Connection, key: int, start: datetime | None, end: datetime | None) -> NDArray[np.void]:
-    """Read the values of one device as columns; binary COPY is the fastest way out of PostgreSQL."""
-    cursor: Any = connection.connection.cursor()
-    conditions, parameters = ["device_key = %s"], [key]
-    for moment, comparison in ((start, ">="), (end, "<")):
-        if moment is not None:
-            conditions.append(f"time {comparison} %s")
-            parameters.append(moment)  # type: ignore[arg-type]
-    query = cursor.mogrify(f"SELECT x, y, z FROM readings WHERE {' AND '.join(conditions)}", parameters).decode()  # noqa: S608
-    out = io.BytesIO()
-    cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT binary)", out)
-    size = out.tell() - len(COPY_HEADER) - len(COPY_TRAILER)
-    return np.frombuffer(out.getbuffer(), _ROWS, size // _ROWS.itemsize, len(COPY_HEADER))

@@ -3,18 +3,22 @@
 import json
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
 from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import Engine
 
-from analytics import statistics
+from analytics.progress import Progress
+from analytics.statistics import Answer, Statistics
+from shared.cold.store import Store
+from shared.data_version import Version
 from shared.database import LOOKUP_DEADLINE, Job
-from shared.errors import Unavailable, WeirError
+from shared.errors import JobCancelled, Unavailable, WeirError
 from shared.jobs import Jobs, Nudge
+from shared.questions import Question
 from shared.watchdog import Watchdog
 
 log = structlog.get_logger()
@@ -24,29 +28,53 @@ Parameters = dict[str, Any]
 TOO_LONG = "it took longer than a job may"
 
 
-def _window(parameters: Parameters) -> tuple[datetime | None, datetime | None]:
-    start, end = (parameters.get(name) for name in ("start", "end"))
-    return start and datetime.fromisoformat(start), end and datetime.fromisoformat(end)
+class Tools(NamedTuple):
+    """What a job works with."""
+
+    engine: Engine
+    store: Store
+    progress: Progress
 
 
-def device_statistics(engine: Engine, parameters: Parameters) -> dict[str, Any]:
-    return statistics.of_device(engine, UUID(parameters["device_id"]), *_window(parameters))
+def device_statistics(tools: Tools, parameters: Parameters) -> Answer:
+    return Statistics(*tools).of_device(UUID(parameters["device_id"]), Question.of_json(parameters))
 
 
-def user_statistics(engine: Engine, parameters: Parameters) -> dict[str, Any]:
+def user_statistics(tools: Tools, parameters: Parameters) -> Answer:
     by_device = parameters.get("group_by") == "device"
-    return statistics.of_user(engine, parameters["user_id"], *_window(parameters), by_device=by_device)
+    return Statistics(*tools).of_user(parameters["user_id"], Question.of_json(parameters), by_device=by_device)
+
+
+def statistics_of_all(tools: Tools, parameters: Parameters) -> Answer:
+    return Statistics(*tools).of_all(Question.of_json(parameters))
 
 
 #: What a job's kind means.
-KINDS: dict[str, Callable[[Engine, Parameters], dict[str, Any]]] = {
+KINDS: dict[str, Callable[[Tools, Parameters], Answer]] = {
     "device_statistics": device_statistics,
     "user_statistics": user_statistics,
+    "statistics_of_all": statistics_of_all,
 }
 
 
-def run(jobs: Jobs, engine: Engine, watchdog: Watchdog, job_id: UUID, nudge: Nudge, deadline: timedelta) -> None:
-    """Run one job and keep its answer or its error.
+class JobReports:
+    """A job's reports, in its row."""
+
+    def __init__(self, jobs: Jobs, job: Job) -> None:
+        self._jobs = jobs
+        self._job = job
+
+    def began(self, version: Version) -> None:
+        self._jobs.saw(self._job, version)
+
+    def reached(self, percent: int) -> None:
+        self._jobs.reached(self._job, percent)
+
+
+def run(
+    jobs: Jobs, engine: Engine, store: Store, watchdog: Watchdog, job_id: UUID, nudge: Nudge, deadline: timedelta
+) -> None:
+    """Run one job and keep its answer or its error; of one that is cancelled meanwhile, nothing.
 
     Raises:
         Unavailable: the database is away; the job is to be gone on with.
@@ -56,17 +84,22 @@ def run(jobs: Jobs, engine: Engine, watchdog: Watchdog, job_id: UUID, nudge: Nud
     if job is None:
         return
     with watchdog.within(deadline):
-        answer = _answer(engine, job, deadline)
+        answer = _answer(Tools(engine, store, Progress(JobReports(jobs, job))), job, deadline)
+    if answer is None:
+        return
     with watchdog.within(LOOKUP_DEADLINE):
         jobs.finish(job, **answer)
 
 
-def _answer(engine: Engine, job: Job, deadline: timedelta) -> dict[str, Any]:
-    """Return `result`, or `error` when there can be none. Raises Unavailable."""
+def _answer(tools: Tools, job: Job, deadline: timedelta) -> dict[str, Any] | None:
+    """Return `result`, or `error` when there can be none; None when nobody waits for it. Raises Unavailable."""
     began = time.monotonic()
     try:
-        result = KINDS[job.kind](engine, job.parameters)
+        result = KINDS[job.kind](tools, job.parameters)
         json.dumps(result, allow_nan=False)  # what PostgreSQL would not keep is a failure of the job, not of keeping it
+    except JobCancelled:
+        log.info("a job was cancelled", job=str(job.id))
+        return None
     except SoftTimeLimitExceeded:
         return {"error": TOO_LONG}
     except Unavailable:

@@ -12,7 +12,7 @@ _MEANINGS = {
     400: "The body is no JSON, or the request cannot be read; or what is to be made exists already",
     404: "There is no such thing",
     408: "The body did not come in time",
-    409: "It cannot be changed any more",
+    409: "It cannot be changed any more; or the task was not cancelled",
     410: "It was kept as long as promised",
     413: "The body is too large",
     415: "The body's encoding is not supported",

@@ -97,8 +97,12 @@ class Receipt(BaseModel):
 
 
 class Task(BaseModel):
+    """`progress` is in per cent. `checked_at`: when the answer was last given again, because it was still true."""
+
     task_id: UUID
-    status: Literal["PENDING", "STARTED", "SUCCESS", "FAILURE"]
+    status: Literal["PENDING", "STARTED", "SUCCESS", "FAILURE", "CANCELLED"]
+    progress: int
+    checked_at: datetime | None = None
     result: dict[str, Any] | None = None
     error: str | None = None
 

@@ -147,20 +147,22 @@ class Client(ApiClient):
 
         return self._http.patiently(fetch)
 
-    def statistics(self, device_id: str, start: str | None = None, end: str | None = None) -> Answer:
-        """Submit a statistics job and wait for its result."""
-        query = {"wait": "10"} | {name: value for name, value in (("start", start), ("end", end)) if value}
+    def statistics(self, device_id: str, **asked: str | None) -> Answer:
+        """Submit a statistics job, with what is asked as the API's query has it, and wait for its result."""
+        query = {"wait": "10"} | {name: value for name, value in asked.items() if value is not None}
         job = self._http.patiently(lambda: self._http.request("GET", f"/devices/{device_id}/analytics/", params=query))
 
         def fetch() -> Answer:
             task = self._http.request("GET", f"/tasks/{job['task_id']}")
-            if task["status"] not in {"SUCCESS", "FAILURE"}:
+            if task["status"] in {"PENDING", "STARTED"}:
                 raise ComeAgain("the job is submitted, but no worker has answered it yet")
             return task
 
         task = self._http.patiently(fetch)
         if task["status"] == "FAILURE":
             raise WeirError(f"the job failed: {task['error']}")
+        if task["status"] == "CANCELLED":
+            raise WeirError("somebody cancelled the job")
         result: Answer = task["result"]
         return result
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from sqlalchemy import Engine
 
-from cli.readings import failures
+from cli.commands import failures
 from cli.stack import Stack
 from shared.cold import hot, upkeep, verification
 from shared.cold import retention as dropping

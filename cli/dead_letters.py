@@ -9,10 +9,10 @@ from uuid import UUID
 import typer
 from rich.table import Table
 
+from cli.commands import Url, failures
 from cli.dead_letters_client import DeadLettersClient
 from cli.http import Answer
 from cli.letters import changed, console, records_in, selection, show_letter, user
-from cli.readings import Url, failures
 
 SOME_LEFT = 1
 ANY = "any"

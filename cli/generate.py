@@ -13,8 +13,8 @@ from typing import Annotated, TextIO
 import typer
 
 from cli import generated
+from cli.commands import failures
 from cli.generated import Row
-from cli.readings import failures
 from shared.errors import WeirError
 
 #: Of a user's events when the number of users is left open.

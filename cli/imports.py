@@ -14,10 +14,10 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from cli.client import Client
+from cli.commands import Url, errors, failures
 from cli.csv_file import Reject, lines
 from cli.import_sources import Events, Readings
 from cli.importing import Importer, Judged, Outcome, Source, judged
-from cli.readings import Url, errors, failures
 from shared.config import load
 from shared.errors import WeirError
 from shared.streams.decoding import EXPLANATIONS

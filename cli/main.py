@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cli import cold, demo, generate, imports, readings, tracing
+from cli import cold, commands, demo, generate, imports, statistics, tracing
 from cli.bench import command as benchmark
 from cli.dead_letters import dead_letters_app
 from cli.doctor import report
@@ -84,7 +84,7 @@ def migrate() -> None:
 @app.command()
 def doctor(
     *,
-    url: readings.Url = None,
+    url: commands.Url = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check that everything is as designed, and say what it means and what to do where it is not.
@@ -104,7 +104,7 @@ def doctor(
 # Commands of other modules.
 app.add_typer(imports.import_app, name="import")
 app.add_typer(generate.generate_app, name="generate")
-app.command()(readings.stats)
+app.command()(statistics.stats)
 app.command()(tracing.trace)
 app.command()(cold.seal)
 app.command()(cold.verify)

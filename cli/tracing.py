@@ -9,8 +9,8 @@ from uuid import UUID
 import typer
 
 from cli.client import Client
+from cli.commands import Url
 from cli.http import Answer
-from cli.readings import Url
 from shared.errors import Expired, WeirError
 from shared.streams import STREAMS
 

@@ -46,6 +46,8 @@ _MEANING: dict[str, type[WeirError]] = {
     "23": InvalidRecord,  # a constraint
     "54": InvalidRecord,  # a value beyond the server's limits: nested too deeply, too large for an index
 }
+#: A statement was ended by its time limit.
+CANCELLED = "57014"
 
 
 class Base(DeclarativeBase):
@@ -90,6 +92,17 @@ class Job(Base):
     finished_at: Mapped[datetime | None]
     result: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     error: Mapped[str | None]
+    #: In per cent.
+    progress: Mapped[int] = mapped_column(server_default="0")
+    #: What kind and parameters are known by, where the answer may be given to whoever asks the same.
+    question: Mapped[bytes | None]
+    askers: Mapped[int] = mapped_column(server_default="1")
+    asked_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    #: Which data it is about: shared/data_version.py.
+    seen: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    #: When the answer was last found to be still true, and how much was queued then.
+    checked_at: Mapped[datetime | None]
+    checked_queued: Mapped[int | None]
 
 
 def connect(url: str, *, pool_size: int, statement_deadline: timedelta) -> Engine:

@@ -12,7 +12,8 @@
     ├── NotFound               404
     ├── Expired                410
     ├── ColdFileDamaged        503
-    └── Conflict               400 or 409
+    ├── Conflict               400 or 409
+    └── JobCancelled           the worker stops
 
 Drivers' errors become these once, where the driver is called.
 """
@@ -95,3 +96,11 @@ class ColdFileDamaged(WeirError):
 
 class Conflict(WeirError):
     """It contradicts something that is there already."""
+
+
+class NotCancelled(Conflict):
+    """The job goes on, or is over: others asked for it too, or it has ended."""
+
+
+class JobCancelled(WeirError):
+    """Nobody waits for this job any more."""

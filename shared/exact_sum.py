@@ -39,7 +39,7 @@ class ExactSum:
         return self
 
     def merge(self, other: "ExactSum") -> Self:
-        self._total += other._total
+        self._total += other._total  # noqa: SLF001 - of its own class
         return self
 
     def rounded(self) -> float | None:

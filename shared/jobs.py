@@ -10,11 +10,14 @@ from amqp.exceptions import AMQPError, MessageNacked  # type: ignore[import-unty
 from celery import Celery
 from celery.exceptions import OperationalError
 from kombu.exceptions import KombuError
-from sqlalchemy import CursorResult, Engine, text, update
+from sqlalchemy import CursorResult, Engine, func, text, update
 from sqlalchemy.orm import Session
 
+from shared import asking, data_version
+from shared.data_version import Version
 from shared.database import Job, translated
-from shared.errors import BrokerUnavailable, Expired, NotFound
+from shared.errors import BrokerUnavailable, Expired, JobCancelled, NotCancelled, NotFound
+from shared.scope import Scope
 
 log = structlog.get_logger()
 
@@ -81,8 +84,15 @@ class Jobs:
         self._engine = engine
         self._celery = celery
 
+    def ask(self, kind: str, parameters: dict[str, Any], scope: Scope) -> tuple[Job, bool]:
+        """Find the job that answers a question about readings, or write one down: then `nudge` is to follow.
+
+        The flag says which. Raises DatabaseUnavailable.
+        """
+        return asking.ask(self._engine, kind, parameters, scope)
+
     def submit(self, kind: str, parameters: dict[str, Any]) -> Job:
-        """Write the job down; `nudge` is to follow. Raises DatabaseUnavailable."""
+        """Write down a job that nobody else will share; `nudge` is to follow. Raises DatabaseUnavailable."""
         job = Job(id=uuid4(), kind=kind, parameters=parameters, status="queued")
         with translated(), Session(self._engine, expire_on_commit=False) as session, session.begin():
             session.add(job)
@@ -143,6 +153,44 @@ class Jobs:
                     return None
                 job.attempts += 1
             job.status, job.started_by, job.started_at = "running", nudge.id, now
+            if job.question is not None:
+                # What the job will see is at least this; it says so itself once it has looked.
+                job.seen = data_version.at_least(session.connection(), job.seen)
+        return job
+
+    def saw(self, job: Job, version: Version) -> None:
+        """Write down which data a running job sees. Raises DatabaseUnavailable."""
+        changes = update(Job).where(Job.id == job.id, Job.status == "running", Job.started_by == job.started_by)
+        with translated(), self._engine.begin() as connection:
+            connection.execute(changes.values(seen=version))
+
+    def reached(self, job: Job, percent: int) -> None:
+        """Write down how far a running job is. Raises JobCancelled when nobody waits for it, or DatabaseUnavailable."""
+        changes = update(Job).where(Job.id == job.id, Job.status.in_(("running", "failed")))
+        with translated(), self._engine.begin() as connection:
+            changed: CursorResult[Any] = connection.execute(
+                changes.values(progress=func.greatest(Job.progress, percent))
+            )
+            if not changed.rowcount:
+                raise JobCancelled("nobody waits for this job any more")
+
+    def cancel(self, job_id: UUID, *, for_all: bool) -> Job:
+        """End a job without an answer: it never starts, or stops at its next step. Twice is as good as once.
+
+        Raises:
+            NotCancelled: it has ended; or others asked for it too, and this is not `for_all` of them.
+            NotFound, Expired, DatabaseUnavailable: as `fetch` does.
+        """
+        mine = update(Job).where(Job.id == job_id, Job.status.in_(("queued", "running")))
+        if not for_all:
+            mine = mine.where(Job.askers == 1)
+        with translated(), self._engine.begin() as connection:
+            connection.execute(mine.values(status="cancelled", finished_at=func.now()))
+        job = self.fetch(job_id)
+        if job.status in ("done", "failed"):
+            raise NotCancelled("the task has ended")
+        if job.status != "cancelled":
+            raise NotCancelled("others asked for this task too; for_all=true cancels it for them as well")
         return job
 
     def finish(self, job: Job, *, result: dict[str, Any] | None = None, error: str | None = None) -> None:
@@ -183,7 +231,8 @@ class Jobs:
         """Drop answers that were kept as long as promised; their ids stay, to answer 410. Return how many."""
         old = text("""
             UPDATE jobs SET status = 'expired', result = NULL, error = NULL
-            WHERE status IN ('done', 'failed') AND finished_at < now() - :retention
+            WHERE status IN ('done', 'failed', 'cancelled')
+              AND finished_at < now() - :retention AND coalesce(checked_at, finished_at) < now() - :retention
         """)
         with translated(), self._engine.begin() as connection:
             result: CursorResult[Any] = connection.execute(old, {"retention": retention})

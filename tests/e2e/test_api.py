@@ -449,7 +449,11 @@ def test_statistics_are_exact_for_odd_and_even_counts(running_weir, device):
     assert even["x"]["median"] == 0.2 / 2 + 0.7 / 2
     odd = answer_of(running_weir.http, path, end=at(3))
     assert odd["x"] == axis(values[:3])
-    assert even.keys() == {"x", "y", "z", "start", "end", "as_of", "queued"}
+    coverage = {"start", "end", "as_of", "exact", "queued", "newest", "hot", "cold"}
+    assert even.keys() == {"x", "y", "z"} | coverage
+    assert (even["exact"], even["hot"], even["cold"], datetime.fromisoformat(even["newest"])) == (
+        True, 4, 0, DAY + timedelta(seconds=3),
+    )  # fmt: skip
 
 
 def test_window_has_its_start_and_not_its_end(running_weir, device):
@@ -658,7 +662,8 @@ def test_openapi_describes_every_path_of_the_contract(http):
         "/receipts/{receipt_id}": {"get"},
         "/devices/{device_id}/analytics/": {"get", "post"},
         "/users/{user_id}/analytics/": {"get", "post"},
-        "/tasks/{task_id}": {"get"},
+        "/analytics/": {"get", "post"},
+        "/tasks/{task_id}": {"get", "delete"},
         "/ops/dead-letters": {"get"},
         "/ops/dead-letters/{letter_id}": {"get", "patch", "delete"},
         "/ops/dead-letters/replay": {"post"},

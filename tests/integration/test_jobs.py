@@ -19,6 +19,7 @@ from cli.programs import free_ports
 from cli.running import RunningServer
 from cli.servers import PostgresServer
 from shared.broker.messages import Series
+from shared.cold.store import Store
 from shared.database import DatabaseThreads, connect
 from shared.errors import BrokerUnavailable, DatabaseUnavailable
 from shared.jobs import ATTEMPTS, Job, Jobs, Nudge, celery_app
@@ -162,8 +163,9 @@ def test_broker_that_does_not_answer_delays_jobs_and_nothing_else(weir: Weir, jo
         weir.wait_for(lambda: is_alive(weir))
         path = f"/devices/{weir.device()}/analytics/"
 
-        def ask(_: int) -> httpx.Response:
-            return weir.http.get(path, timeout=6)  # each by itself would wait for the broker as long
+        def ask(number: int) -> httpx.Response:
+            # Another question each; and each by itself would wait for the broker as long.
+            return weir.http.get(path, params={"histogram": number + 1}, timeout=6)
 
         with ThreadPoolExecutor(12) as pool:
             asked = pool.map(ask, range(12))
@@ -218,11 +220,11 @@ def test_job_that_raises_ends_as_failure_with_a_message(weir: Weir, jobs: Jobs) 
 
 @pytest.mark.parametrize("answer", [{"x": float("nan")}, {"x": object()}], ids=["NaN", "no JSON"])
 def test_job_whose_answer_cannot_be_kept_ends_as_failure(
-    jobs: Jobs, job: Job, monkeypatch: pytest.MonkeyPatch, answer: dict[str, object]
+    weir: Weir, jobs: Jobs, job: Job, monkeypatch: pytest.MonkeyPatch, answer: dict[str, object]
 ) -> None:
     monkeypatch.setitem(tasks.KINDS, job.kind, lambda *_: answer)
-    engine = jobs._engine
-    tasks.run(jobs, engine, Watchdog(engine), job.id, Nudge(uuid4()), DEADLINE)
+    engine, store = jobs._engine, Store(weir.settings().cold_url)
+    tasks.run(jobs, engine, store, Watchdog(engine), job.id, Nudge(uuid4()), DEADLINE)
     found = jobs.fetch(job.id)
     assert found.status == "failed"
     assert str(found.error).startswith("unexpected ")

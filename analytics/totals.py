@@ -1,0 +1,74 @@
+"""The numbers of all readings of some parts together, in memory that does not grow with them."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from analytics.figures import Axis, of_piece
+from analytics.parts import TIME, Part, Values
+from analytics.progress import Progress
+from shared.questions import MAGNITUDE, Question
+
+
+@dataclass
+class Totals:
+    """Each axis's numbers, and what they are made of. Times are in microseconds since 1970."""
+
+    axes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: By tier.
+    rows: Counter[str] = field(default_factory=Counter)
+    #: Only told where pieces come with their time.
+    oldest: int | None = None
+    newest: int | None = None
+
+
+def totals(parts: Sequence[Part], question: Question, progress: Progress, room: int, *, timed: bool = False) -> Totals:
+    """Read the parts once or, where there is not room for the values of all axes, some times more. Raises WeirError."""
+    found = Totals()
+    axes = {name: Axis(question, room // len(question.names)) for name in question.names}
+    for part in parts:
+        _read(part, question, axes, found, progress, timed=timed)
+    while still_open := _settle(axes):
+        again = question if MAGNITUDE in still_open else question.only(tuple(still_open))
+        progress.expect(sum(part.expected for part in parts))
+        for part in parts:
+            for values in _values(part, again, Totals(), progress):
+                for name, axis in still_open.items():
+                    axis.look(values[name])
+    found.axes = {name: axis.numbers() for name, axis in axes.items()}
+    return found
+
+
+def _read(
+    part: Part, question: Question, axes: Mapping[str, Axis], found: Totals, progress: Progress, *, timed: bool
+) -> None:
+    known = part.summaries
+    for name in axes.keys() & known.keys():
+        axes[name].summarise(known[name])
+    for values in _values(part, question, found, progress, timed=timed):
+        for name, axis in axes.items():
+            axis.add(values[name], is_summarised=name in known)
+
+
+def _settle(axes: Mapping[str, Axis]) -> dict[str, Axis]:
+    """Return the axes whose values are to be looked at again."""
+    for axis in axes.values():
+        axis.settle()
+    return {name: axis for name, axis in axes.items() if not axis.is_settled}
+
+
+def _values(
+    part: Part, question: Question, found: Totals, progress: Progress, *, timed: bool = False
+) -> Iterator[dict[str, Values]]:
+    columns = (*question.columns, TIME) if timed else question.columns
+    for piece in part.pieces(columns):
+        if not piece.rows:
+            continue
+        found.rows[part.tier] += piece.rows
+        found.newest = max(piece.newest, found.newest or piece.newest)
+        if timed:
+            oldest = int(piece.columns[TIME].min())
+            found.oldest = min(oldest, found.oldest if found.oldest is not None else oldest)
+        yield of_piece(piece.columns, question)
+        progress.done(piece.rows)

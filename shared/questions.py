@@ -1,0 +1,155 @@
+"""A question about readings, beside whose they are: of which time, which axes, and which numbers."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from typing import Any, Self
+
+from shared.errors import InvalidRecord
+
+AXES = ("x", "y", "z")
+MAGNITUDE = "magnitude"
+
+MOST_QUANTILES = 50
+MOST_BINS = 1000
+MOST_BUCKETS = 10_000
+#: In all buckets together, so that an answer stays some megabytes.
+MOST_NUMBERS = 500_000
+SHORTEST_BUCKET, LONGEST_BUCKET = timedelta(milliseconds=1), timedelta(days=3660)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_SHORT = re.compile(r"(\d{1,9})(ms|s|m|h|d|w)", re.ASCII)
+#: ISO 8601 without years and months, which are not always as long.
+_ISO = re.compile(
+    r"P(?:(?P<weeks>\d{1,9})W|(?=.)(?:(?P<days>\d{1,9})D)?"
+    r"(?:T(?=\d)(?:(?P<hours>\d{1,9})H)?(?:(?P<minutes>\d{1,9})M)?(?:(?P<seconds>\d{1,9}(?:\.\d{1,6})?)S)?)?)",
+    re.ASCII,
+)
+_UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a scope. `quantiles` are in order and each once; without `bucket` there is no series."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+    axes: tuple[str, ...] = AXES
+    magnitude: bool = False
+    quantiles: tuple[float, ...] = ()
+    histogram: int | None = None
+    bucket: timedelta | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return only what is asked beyond the usual: equal questions are equal as JSON."""
+        found: dict[str, Any] = {name: moment and moment.isoformat() for name, moment in self._window()}
+        if self.axes != AXES:
+            found["axes"] = list(self.axes)
+        if self.magnitude:
+            found["magnitude"] = True
+        if self.quantiles:
+            found["quantiles"] = list(self.quantiles)
+        if self.histogram:
+            found["histogram"] = self.histogram
+        if self.bucket:
+            found["bucket"] = self.bucket.total_seconds()
+        return found
+
+    @classmethod
+    def of_json(cls, found: dict[str, Any]) -> Self:
+        """The way back; what is left out is as usual."""
+        start, end, bucket = (found.get(name) for name in ("start", "end", "bucket"))
+        return cls(
+            start and datetime.fromisoformat(start),
+            end and datetime.fromisoformat(end),
+            tuple(found.get("axes", AXES)),
+            bool(found.get("magnitude")),
+            tuple(found.get("quantiles", ())),
+            found.get("histogram"),
+            timedelta(seconds=bucket) if bucket else None,
+        )
+
+    def _window(self) -> tuple[tuple[str, datetime | None], ...]:
+        return ("start", self.start), ("end", self.end)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The axes of the answer."""
+        return (*self.axes, MAGNITUDE) if self.magnitude else self.axes
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What has to be read for them."""
+        return AXES if self.magnitude else self.axes
+
+    def only(self, axes: tuple[str, ...]) -> Self:
+        """The same of fewer axes, without magnitude."""
+        return replace(self, axes=axes, magnitude=False)
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers one bucket brings."""
+        return len(self.names) * (5 + len(self.quantiles))
+
+    def require_bounded(self) -> None:
+        """Raises InvalidRecord when the answer would be too long, as far as the question tells."""
+        if not self.bucket or not self.start or not self.end:
+            return
+        buckets = -((EPOCH - self.end) // self.bucket) - (self.start - EPOCH) // self.bucket
+        if buckets > self.most_buckets:
+            raise InvalidRecord(
+                "too_many", "bucket", f"makes {buckets} buckets of the window, {self.most_buckets} at most"
+            )
+
+    @property
+    def most_buckets(self) -> int:
+        return min(MOST_BUCKETS, MOST_NUMBERS // self.numbers)
+
+
+def fraction(quantile: float) -> Fraction:
+    """A quantile is the decimal number that was written: 0.1 is a tenth, and not the float next to it."""
+    return Fraction(repr(quantile))
+
+
+def axes(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the axes in their order. Raises InvalidRecord."""
+    wanted = {name.strip() for name in names}
+    if not wanted or not wanted <= set(AXES):
+        raise InvalidRecord("unknown", "axes", "must be one or more of x, y, z")
+    return tuple(name for name in AXES if name in wanted)
+
+
+def quantiles(numbers: Iterable[str | float]) -> tuple[float, ...]:
+    """Return them in order, each once. Raises InvalidRecord."""
+    try:
+        found = sorted({abs(float(number)) if float(number) == 0 else float(number) for number in numbers})
+    except ValueError as error:
+        raise InvalidRecord("not_a_number", "quantiles", "must be numbers between 0 and 1") from error
+    if not found or not all(0 <= one <= 1 for one in found):
+        raise InvalidRecord("out_of_range", "quantiles", "must be numbers between 0 and 1")
+    if len(found) > MOST_QUANTILES:
+        raise InvalidRecord("too_many", "quantiles", f"must be {MOST_QUANTILES} at most")
+    return tuple(found)
+
+
+def bucket(words: str) -> timedelta:
+    """Read 15m, 1h, 1d or an ISO 8601 duration. Raises InvalidRecord."""
+    try:
+        span = _span(words)
+    except OverflowError:
+        span = None
+    if span is None:
+        raise InvalidRecord("not_a_duration", "bucket", "must look like 15m, 1h, 1d or PT15M")
+    if not SHORTEST_BUCKET <= span <= LONGEST_BUCKET:
+        raise InvalidRecord("out_of_range", "bucket", "must be between 1ms and 3660d")
+    return span
+
+
+def _span(words: str) -> timedelta | None:
+    if short := _SHORT.fullmatch(words):
+        return timedelta(**{_UNITS[short[2]]: int(short[1])})
+    if iso := _ISO.fullmatch(words):
+        return timedelta(**{unit: float(number) for unit, number in iso.groupdict().items() if number})
+    return None
