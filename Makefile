@@ -40,7 +40,7 @@ format: $(READY) ## format the code and mend what ruff can mend
 loadtest: $(READY) ## 50 users for half a minute against the running API
 	@$(BIN)/locust -f loadtest/locustfile.py --headless -u 50 -r 50 -t 30s --host $(API) --only-summary
 
-bench: $(READY) ## measure Weir beside its limits, on servers of its own: a quarter of an hour, on a quiet machine
+bench: $(READY) ## measure Weir beside its limits, on servers of its own: some twenty minutes, on a quiet machine
 	@$(BIN)/python -m cli bench
 
 faults: $(READY) ## break it in every way and prove that nothing is lost: hours; only=NAME for one, quick=1 for five minutes

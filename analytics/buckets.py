@@ -16,8 +16,8 @@ from shared.errors import InvalidRecord
 from shared.questions import Question
 
 
-class Series:
-    """Makes the series of a question, from parts that are read once more, as much at a time as there is room for."""
+class Buckets:
+    """Makes the buckets of a question, from parts that are read once more, as much at a time as there is room for."""
 
     def __init__(self, question: Question, progress: Progress, room: int) -> None:
         assert question.bucket

@@ -1,17 +1,20 @@
 """Wires the workers and beat: `celery -A analytics.celery worker`, `celery -A analytics.celery beat`."""
 
 import functools
+import os
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import structlog
 from celery import Task
 from celery.exceptions import Reject
-from celery.signals import setup_logging
+from celery.signals import setup_logging, worker_process_init
 from sqlalchemy import Engine
 
 from analytics import tasks, tiering
@@ -28,6 +31,8 @@ log = structlog.get_logger()
 PAUSES = (0.5, 1, 2, 4, 8, 15)
 #: For sending jobs again and dropping old answers; the broker has its own deadlines within.
 UPKEEP_DEADLINE = timedelta(seconds=60)
+#: Of the processes that run jobs: about a tenth of what each of the others gets of a busy processor.
+NICENESS = 10
 
 try:
     settings = load()
@@ -64,6 +69,17 @@ def _jobs() -> jobs.Jobs:
 @setup_logging.connect  # type: ignore[untyped-decorator]
 def _configure_logs(**_: Any) -> None:
     logs.configure(settings.log_level, as_json=settings.log_json)
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator]
+def _go_last(**_: Any) -> None:
+    """Whoever sends records goes first: jobs take what is left of the processors."""
+    os.nice(NICENESS)
+    # Linux may share processors out among sessions; then only a session's own niceness counts beside others (sched(7)).
+    # Not where it is the session of others, too.
+    if os.getsid(0) == os.getppid():
+        with suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(NICENESS))
 
 
 @app.task(name=jobs.TASK, bind=True)  # type: ignore[untyped-decorator]

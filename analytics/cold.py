@@ -2,18 +2,24 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal
+from uuid import UUID
 
 import numpy as np
 from sqlalchemy import Connection
 
-from analytics.parts import TIME, Piece, Summary, microseconds
-from shared.cold import manifest
+from analytics.brackets import Indices, Ordered
+from analytics.parts import TIME, Piece, Summary, Values, microseconds
+from shared.cold import manifest, ordered_manifest
 from shared.cold.manifest import ColdFile
 from shared.cold.manifest import Summary as DeviceSummary
+from shared.cold.ordered import BlockDamaged, Blocks, Counts, unpack
+from shared.cold.ordered_manifest import OrderedDevice
 from shared.cold.store import Store
+from shared.errors import ColdFileDamaged
 from shared.questions import AXES
 from shared.scope import Scope
 from shared.streams.readings import READINGS
@@ -27,11 +33,19 @@ class Cold:
 
     tier: Literal["hot", "cold"] = "cold"
 
-    def __init__(self, store: Store, file: ColdFile, scope: Scope, devices: Sequence[DeviceSummary] | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        file: ColdFile,
+        scope: Scope,
+        devices: Sequence[DeviceSummary] | None,
+        in_order: Sequence[OrderedDevice] = (),
+    ) -> None:
         self._store = store
         self._file = file
         self._scope = scope
         self._devices = devices
+        self._in_order = in_order
         known: Sequence[DeviceSummary | ColdFile] | None
         # Of other devices in the file, the times would be theirs as well.
         known = devices if scope.device_keys is not None else [file]
@@ -46,7 +60,7 @@ class Cold:
         return self._file.rows if self._devices is None else sum(one.rows for one in self._devices)
 
     def within(self, start: datetime, end: datetime) -> "Cold":
-        return Cold(self._store, self._file, self._scope.within(start, end), self._devices)
+        return Cold(self._store, self._file, self._scope.within(start, end), self._devices, self._in_order)
 
     @cached_property
     def summaries(self) -> Mapping[str, Summary]:
@@ -59,6 +73,13 @@ class Cold:
                 found[axis] = Summary(self.expected, low, high, [part for one in sums for part in one or ()])
         return found
 
+    @property
+    def ordered(self) -> Mapping[str, Sequence[Ordered]]:
+        """The ordered copies, where all of the devices' readings lie in the window."""
+        if not self._in_order or not self._is_whole:
+            return {}
+        return {axis: [_ordered(self._store, one, place) for one in self._in_order] for place, axis in enumerate(AXES)}
+
     def pieces(self, columns: Sequence[str]) -> Iterator[Piece]:
         """Yield every reading once, a row group at a time. Raises ColdFileDamaged or ColdUnavailable."""
         wanted = list(dict.fromkeys([*columns, *(() if self._is_whole else (TIME,))]))
@@ -67,10 +88,11 @@ class Cold:
         for table in self._store.pieces(self._file, wanted, device_keys=scope.device_keys, **window):
             if len(table):
                 found = {name: _column(table, name) for name in wanted}
-                newest = self._newest() if self._is_whole else int(found[TIME].max())
+                newest = self.newest if self._is_whole else int(found[TIME].max())
                 yield Piece({name: found[name] for name in columns}, len(table), newest)
 
-    def _newest(self) -> int:
+    @property
+    def newest(self) -> int:
         """Of all that the file holds of the scope."""
         return microseconds(max(one.last for one in self._devices) if self._devices else self._file.last)
 
@@ -78,15 +100,69 @@ class Cold:
 _ENDS = ((min, "min"), (max, "max"))
 
 
-def parts(connection: Connection, store: Store, scope: Scope) -> list[Cold]:
-    """Return the files with readings of a scope; the snapshot may be left before they are read. Raises WeirError."""
+def parts(connection: Connection, store: Store, scope: Scope, *, ranks_only: bool = False) -> list[Cold]:
+    """Return the files with readings of a scope; the snapshot may be left before they are read. Raises WeirError.
+
+    Where only ranks are wanted beside what the manifest knows, parts come with what is in order.
+    """
     files = manifest.files(connection, READINGS.name, scope.start, scope.end, scope.device_keys)
     devices: defaultdict[Any, list[DeviceSummary]] | None = None
     if scope.device_keys is not None and len(scope.device_keys) <= _FEW:
         devices = defaultdict(list)
         for one in manifest.summaries(connection, READINGS.name, scope.device_keys, scope.start, scope.end):
             devices[one.file].append(one)
-    return [Cold(store, file, scope, None if devices is None else devices[file.id]) for file in files]
+    if devices is None:
+        return [Cold(store, file, scope, None) for file in files]
+    in_order = _in_order(connection, scope) if ranks_only else {}
+    return [part for file in files for part in _apart(store, file, scope, devices[file.id], in_order)]
+
+
+def _in_order(connection: Connection, scope: Scope) -> dict[tuple[UUID, int], OrderedDevice]:
+    """Return what is in order of the scope's devices, by file and device."""
+    found = ordered_manifest.devices(connection, READINGS.name, scope.device_keys or (), scope.start, scope.end)
+    return {(one.copy.file, one.device_key): one for one in found}
+
+
+def _apart(
+    store: Store,
+    file: ColdFile,
+    scope: Scope,
+    devices: Sequence[DeviceSummary],
+    in_order: Mapping[tuple[UUID, int], OrderedDevice],
+) -> Iterator[Cold]:
+    """Yield a file's devices of the scope: those in order, and those that are to be read."""
+    for is_ordered in (True, False):
+        some = [one for one in devices if ((file.id, one.device_key) in in_order) is is_ordered]
+        keys = tuple(one.device_key for one in some)
+        ordered = [in_order[file.id, key] for key in keys] if is_ordered else []
+        if some:
+            yield Cold(store, file, replace(scope, device_keys=keys), some, ordered)
+
+
+def _ordered(store: Store, device: OrderedDevice, place: int) -> Ordered:
+    """Return an axis of a device. Its blocks are read from their file; that raises as `pieces` does."""
+    copy, blocks = device.copy, device.blocks[place]
+
+    def read(places: Indices) -> tuple[Values, Counts]:
+        found: list[tuple[Values, Counts]] = []
+        try:
+            with store.within(copy), store.source(copy.path) as source:
+                for neighbours in np.split(places, np.flatnonzero(np.diff(places) != 1) + 1):
+                    found += _unpacked(source, blocks[neighbours])
+        except BlockDamaged as error:
+            raise ColdFileDamaged(store.path(copy), str(error)) from error
+        return np.concatenate([values for values, _ in found]), np.concatenate([counts for _, counts in found])
+
+    return Ordered(blocks, read)
+
+
+def _unpacked(source: Any, blocks: Blocks) -> Iterator[tuple[Values, Counts]]:
+    """Read blocks that follow each other."""
+    start = int(blocks[0]["offset"])
+    data = source.read_at(int(blocks[-1]["offset"] + blocks[-1]["bytes"]) - start, start)
+    for block in blocks:
+        first = int(block["offset"]) - start
+        yield unpack(data[first : first + int(block["bytes"])], block)
 
 
 def _is_inside(scope: Scope, first: datetime, last: datetime) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analytics.brackets import Ordered
 from analytics.parts import Summary, Values
 from analytics.ranks import Finder
 from shared.exact_sum import ExactSum
@@ -53,6 +54,11 @@ class Axis:
         """Take what is known of values that come by `add`, too."""
         self._bound(summary.rows, summary.min, summary.max)
         self._sum.add(summary.sums)
+
+    def take(self, summary: Summary, ordered: Sequence[Ordered]) -> None:
+        """Take values that are in order, and do not come by `add` or `look`."""
+        self.summarise(summary)
+        self._finder.put(ordered)
 
     def look(self, values: Values) -> None:
         """Take values a second time, and further on."""

@@ -3,6 +3,7 @@
 import io
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, datetime
 from typing import Any, Literal
@@ -10,14 +11,15 @@ from typing import Any, Literal
 import numpy as np
 from sqlalchemy import Connection, text
 
+from analytics.brackets import Ordered
 from analytics.parts import MICROSECOND, TIME, Piece, Summary, microseconds, moment
 from shared.scope import Scope
 from shared.streams.readings import READINGS
 from shared.streams.stream import COPY_HEADER, PG_EPOCH
 
-#: Readings of a device that are fetched together. They grow into one string in PostgreSQL, which is quickest while it
-#: stays in the processor's cache.
-PIECE = 50_000
+#: Readings of a device that are fetched together: they become strings in PostgreSQL, which is quickest while these stay
+#: in the processor's cache.
+PIECE = 20_000
 #: Beyond so many times that, they are of one moment and are read as the table has them.
 _TIES = 4
 #: Pages of a table that are fetched together: 8 MB, a hundred thousand readings at most.
@@ -25,9 +27,14 @@ _PAGES = 1_000
 #: Devices that are fetched one after the other, by their index; more are picked out of the whole table.
 _FEW = 200
 
-#: What turns a column of many rows into one string of big-endian numbers: a row of COPY for each would cost twice as much.
-_PACKED = {TIME: "string_agg(timestamptz_send(time), '')"} | {
-    axis: f"string_agg(float8send({axis}), '')" for axis in ("x", "y", "z")
+#: What turns many rows into one string of big-endian numbers; a row of COPY for each would cost twice as much. Two axes as
+#: a point cost less than each by itself.
+_PACKED: dict[tuple[str, ...], str] = {
+    ("x", "y"): "string_agg(point_send(point(x, y)), '')",
+    ("x",): "string_agg(float8send(x), '')",
+    ("y",): "string_agg(float8send(y), '')",
+    ("z",): "string_agg(float8send(z), '')",
+    (TIME,): "string_agg(timestamptz_send(time), '')",
 }
 _PG_EPOCH = microseconds(PG_EPOCH)
 _LENGTH, _NEWEST = struct.Struct(">i"), struct.Struct(">q")
@@ -45,6 +52,8 @@ class Hot:
 
     tier: Literal["hot", "cold"] = "hot"
     summaries: Mapping[str, Summary] = {}
+    ordered: Mapping[str, Sequence[Ordered]] = {}
+    newest = 0
 
     def __init__(self, connection: Connection, scope: Scope) -> None:
         self._connection = connection
@@ -55,7 +64,10 @@ class Hot:
         return Hot(self._connection, self._scope.within(start, end))
 
     def pieces(self, columns: Sequence[str]) -> Iterator[Piece]:
-        """Yield every reading once; raises the driver's errors."""
+        """Yield every reading once, and fetch the next ones meanwhile. Raises the driver's errors."""
+        return _ahead(self._pieces(columns))
+
+    def _pieces(self, columns: Sequence[str]) -> Iterator[Piece]:
         keys = self._scope.device_keys
         if keys is None or len(keys) > _FEW:
             yield from self._by_page(columns, self._scope)
@@ -103,30 +115,43 @@ class Hot:
                     yield piece
 
     def _fetch(self, columns: Sequence[str], rows: str, where: str, parameters: Mapping[str, Any]) -> Piece | None:
-        packed = ", ".join([*(_PACKED[name] for name in columns), "max(time)"])
+        groups = [names for names in _PACKED if set(names) <= set(columns)]
+        if ("x", "y") in groups:
+            groups = [names for names in groups if names not in (("x",), ("y",))]
+        packed = ", ".join([*(_PACKED[names] for names in groups), "max(time)"])
         cursor: Any = self._connection.connection.cursor()
         query = cursor.mogrify(f"SELECT {packed} FROM {rows} {where}", parameters).decode()  # noqa: S608
         out = io.BytesIO()
         cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT binary)", out, 1 << 20)
-        return _piece(columns, out.getbuffer())
+        return _piece(groups, out.getbuffer())
 
 
-def _piece(columns: Sequence[str], data: memoryview) -> Piece | None:
-    """Read one binary row: each column's bytes after their length, then the newest time; None of no rows."""
+def _ahead(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """Have the next piece fetched while this one is worked on: PostgreSQL and we take turns otherwise."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, pieces, None)
+        while (piece := coming.result()) is not None:
+            coming = thread.submit(next, pieces, None)
+            yield piece
+
+
+def _piece(groups: Sequence[tuple[str, ...]], data: memoryview) -> Piece | None:
+    """Read one binary row: each group's bytes after their length, then the newest time; None of no rows."""
     found: dict[str, Any] = {}
     place = len(COPY_HEADER) + 2
-    for name in columns:
+    rows = 0
+    for names in groups:
         (length,) = _LENGTH.unpack_from(data, place)
         if length < 0:
             return None
         place += _LENGTH.size
-        if name == TIME:
-            found[name] = np.frombuffer(data, ">i8", length // 8, place) + np.int64(_PG_EPOCH)
-        else:
-            found[name] = np.frombuffer(data, ">f8", length // 8, place).astype(np.float64)
+        rows = length // (8 * len(names))
+        numbers = np.frombuffer(data, ">i8" if names == (TIME,) else ">f8", rows * len(names), place)
+        for name, column in zip(names, numbers.reshape(rows, len(names)).T, strict=True):
+            found[name] = column + np.int64(_PG_EPOCH) if name == TIME else column.astype(np.float64)
         place += length
     (newest,) = _NEWEST.unpack_from(data, place + _LENGTH.size)
-    return Piece(found, length // 8, newest + _PG_EPOCH)
+    return Piece(found, rows, newest + _PG_EPOCH)
 
 
 def _may_hold(partition: str, scope: Scope) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from analytics.brackets import Ordered
 from shared.questions import EPOCH
 
 Values = NDArray[np.float64]
@@ -49,6 +50,14 @@ class Part(Protocol):
     def summaries(self) -> Mapping[str, Summary]:
         """By axis: what need not be computed from the pieces."""
 
+    @property
+    def ordered(self) -> Mapping[str, Sequence[Ordered]]:
+        """By axis: its values in order, where they need not be read to be ranked."""
+
+    @property
+    def newest(self) -> int:
+        """The latest reading's time, of a part with summaries."""
+
     def pieces(self, columns: Sequence[str]) -> Iterator[Piece]:
         """Yield every reading once, with these columns. Raises WeirError."""
 
@@ -60,6 +69,8 @@ class Kept:
     """Readings in memory."""
 
     summaries: Mapping[str, Summary] = {}
+    ordered: Mapping[str, Sequence[Ordered]] = {}
+    newest = 0
 
     def __init__(self, tier: Literal["hot", "cold"], pieces: list[Piece]) -> None:
         self.tier = tier

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from analytics.brackets import Ordered, at_ranks
 from analytics.parts import Values
 
 Keys = NDArray[np.uint64]
@@ -87,6 +88,11 @@ class Finder:
         self._brackets = [Bracket(0, _ALL, 0, None)]
         self._is_first = True
         self._found: dict[int, float] = {}
+        self._ordered: list[Ordered] = []
+
+    def put(self, ordered: Iterable[Ordered]) -> None:
+        """Give values that are in order already, once: of these no more is read than is needed."""
+        self._ordered += ordered
 
     def add(self, values: Values) -> None:
         if self._is_first:
@@ -112,6 +118,14 @@ class Finder:
 
     def settle(self, ranks: Iterable[int]) -> None:
         """Find the values of these ranks (0 is the least), or where to look for them the next time."""
+        if self.is_settled:
+            return
+        if self._ordered and self.kept is not None:
+            self._bracket(sorted(set(ranks)), self.kept)
+            return
+        for ordered in self._ordered:
+            for values in ordered.all():
+                self.add(values)
         wanted = sorted(set(ranks) - self._found.keys())
         narrower: list[tuple[int, int, int, int]] = []
         for place, bracket in enumerate(self._brackets):
@@ -126,6 +140,11 @@ class Finder:
 
     def __getitem__(self, rank: int) -> float:
         return self._found[rank]
+
+    def _bracket(self, ranks: list[int], kept: list[Values]) -> None:
+        values = np.concatenate([np.empty(0), *kept])
+        self._found = dict(zip(ranks, at_ranks(values, self._ordered, ranks), strict=True))
+        self._is_first, self._brackets = False, []
 
     def _pick(self, bracket: Bracket, ranks: list[int]) -> None:
         values = np.concatenate(bracket.kept) if len(bracket.kept) != 1 else bracket.kept[0].copy()

@@ -8,7 +8,8 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, text
 
 from analytics import cold
-from analytics.buckets import Series
+from analytics.buckets import Buckets
+from analytics.cold import Cold
 from analytics.hot import Hot
 from analytics.parts import TIME, Part, keep, moment
 from analytics.progress import Progress
@@ -67,7 +68,7 @@ class Statistics:
         version = data_version.at_start(connection, scope)
         self._progress.saw(version)
         coverage = _coverage(connection, question)
-        hot, files = Hot(connection, scope), cold.parts(connection, self._store, scope)
+        hot, files = Hot(connection, scope), self._files(connection, scope, question)
         self._progress.expect(hot.expected + sum(file.expected for file in files))
         columns = (*question.columns, TIME) if question.bucket else question.columns
         kept = keep(hot, columns, self._room // len(columns))
@@ -86,13 +87,17 @@ class Statistics:
         answers, hot_rows, read = {}, 0, set[str]()
         for key, device_id in devices.items():
             scope = whole.of_device(key)
-            files = cold.parts(connection, self._store, scope)
+            files = self._files(connection, scope, question)
             self._progress.expect(sum(file.expected for file in files))
             answers[str(device_id)], rows = self._answer([Hot(connection, scope), *files], question, coverage)
             hot_rows += rows["hot"]
             read |= {file.file_id for file in files}
         self._progress.saw({**version, **data_version.read(hot_rows, read)})
         return {"devices": answers, **coverage}
+
+    def _files(self, connection: Connection, scope: Scope, question: Question) -> list[Cold]:
+        ranks_only = question.is_of_ranks and question.bucket is None
+        return cold.parts(connection, self._store, scope, ranks_only=ranks_only)
 
     def _answer(self, parts: Sequence[Part], question: Question, coverage: Answer) -> tuple[Answer, dict[str, int]]:
         found = totals(parts, question, self._progress, self._room, timed=question.bucket is not None)
@@ -103,8 +108,8 @@ class Statistics:
             if found.oldest is not None and found.newest is not None:
                 count = sum(rows.values())
                 self._progress.expect(count)
-                series = Series(question, self._progress, self._room)
-                answer["buckets"] = series.of(parts, found.oldest, found.newest, count)
+                buckets = Buckets(question, self._progress, self._room)
+                answer["buckets"] = buckets.of(parts, found.oldest, found.newest, count)
         newest = None if found.newest is None else moment(found.newest).isoformat()
         return {**answer, **coverage, "newest": newest, **rows}, rows
 

@@ -3,22 +3,27 @@
 import json
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import structlog
 from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import Engine
 
+from analytics.engagement import Engagement
 from analytics.progress import Progress
 from analytics.statistics import Answer, Statistics
+from shared import segments
 from shared.cold.store import Store
 from shared.data_version import Version
 from shared.database import LOOKUP_DEADLINE, Job
+from shared.days import Days
 from shared.errors import JobCancelled, Unavailable, WeirError
 from shared.jobs import Jobs, Nudge
 from shared.questions import Question
+from shared.segments import Segment
 from shared.watchdog import Watchdog
 
 log = structlog.get_logger()
@@ -34,19 +39,46 @@ class Tools(NamedTuple):
     engine: Engine
     store: Store
     progress: Progress
+    deadline: timedelta
 
 
 def device_statistics(tools: Tools, parameters: Parameters) -> Answer:
-    return Statistics(*tools).of_device(UUID(parameters["device_id"]), Question.of_json(parameters))
+    return _statistics(tools).of_device(UUID(parameters["device_id"]), Question.of_json(parameters))
 
 
 def user_statistics(tools: Tools, parameters: Parameters) -> Answer:
     by_device = parameters.get("group_by") == "device"
-    return Statistics(*tools).of_user(parameters["user_id"], Question.of_json(parameters), by_device=by_device)
+    return _statistics(tools).of_user(parameters["user_id"], Question.of_json(parameters), by_device=by_device)
 
 
 def statistics_of_all(tools: Tools, parameters: Parameters) -> Answer:
-    return Statistics(*tools).of_all(Question.of_json(parameters))
+    return _statistics(tools).of_all(Question.of_json(parameters))
+
+
+def _statistics(tools: Tools) -> Statistics:
+    return Statistics(tools.engine, tools.store, tools.progress)
+
+
+def daily_users(tools: Tools, parameters: Parameters) -> Answer:
+    return Engagement(*tools).daily_users(_days(parameters), _segment(parameters))
+
+
+def top_events(tools: Tools, parameters: Parameters) -> Answer:
+    return Engagement(*tools).top_events(_days(parameters), _segment(parameters), parameters["limit"])
+
+
+def retention(tools: Tools, parameters: Parameters) -> Answer:
+    start = date.fromisoformat(parameters["start_date"])
+    return Engagement(*tools).retention(ZoneInfo(parameters["tz"]), start, parameters["windows"], _segment(parameters))
+
+
+def _days(parameters: Parameters) -> Days:
+    first, last = (date.fromisoformat(parameters[name]) for name in ("from", "to"))
+    return Days(ZoneInfo(parameters["tz"]), first, last)
+
+
+def _segment(parameters: Parameters) -> Segment | None:
+    return None if parameters["segment"] is None else segments.parse(parameters["segment"])
 
 
 #: What a job's kind means.
@@ -54,6 +86,9 @@ KINDS: dict[str, Callable[[Tools, Parameters], Answer]] = {
     "device_statistics": device_statistics,
     "user_statistics": user_statistics,
     "statistics_of_all": statistics_of_all,
+    "daily_users": daily_users,
+    "top_events": top_events,
+    "retention": retention,
 }
 
 
@@ -84,7 +119,7 @@ def run(
     if job is None:
         return
     with watchdog.within(deadline):
-        answer = _answer(Tools(engine, store, Progress(JobReports(jobs, job))), job, deadline)
+        answer = _answer(Tools(engine, store, Progress(JobReports(jobs, job)), deadline), job, deadline)
     if answer is None:
         return
     with watchdog.within(LOOKUP_DEADLINE):

@@ -1,4 +1,4 @@
-"""The hourly upkeep of the cold tier: retention, sealing, tidying."""
+"""The hourly upkeep of the cold tier: retention, sealing, counting, tidying."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -6,7 +6,9 @@ from datetime import timedelta
 import structlog
 from sqlalchemy import Engine
 
-from shared.cold import hot, retention, upkeep
+from analytics import counted
+from shared.cold import hot, ordering, retention, upkeep
+from shared.cold.ordering import OrderedDay
 from shared.cold.retention import Drop
 from shared.cold.sealing import Sealed
 from shared.cold.store import Store
@@ -27,23 +29,27 @@ REST = timedelta(days=1)
 def run(engine: Engine, store: Store, hot_days: int, terms: Mapping[str, int | None], grace: timedelta) -> None:
     """Do what is due; what cannot be done now is logged, and due again the next time."""
     try:
-        with upkeep.alone(engine):
+        with upkeep.alone(engine, store):
             upkeep.tidy(engine, store, grace)
             retention.apply(engine, store, retention.plan(engine, STREAMS, terms), _tell)
             with translated(), engine.connect() as connection:
                 before = hot.today(connection) - timedelta(days=hot_days)
             sources = upkeep.due(engine, STREAMS, before, REST)
             upkeep.seal_all(engine, store, sources, BEGIN_WITHIN, _tell)
+            ordering.order_all(engine, store, STREAMS, BEGIN_WITHIN, _tell)
             upkeep.tidy(engine, store, grace)
+            counted.count_all(engine, store, BEGIN_WITHIN, _tell)
     except Conflict as error:
         log.info("nothing is sealed", reason=str(error))
     except WeirError as error:
         log.warning("sealing waits", reason=str(error))
 
 
-def _tell(one: Sealed | Drop | Failed) -> None:
+def _tell(one: Sealed | OrderedDay | Drop | Failed) -> None:
     if isinstance(one, Sealed):
         log.info("day sealed", **one._asdict() | {"day": str(one.day)})
+    elif isinstance(one, OrderedDay):
+        log.info("day ordered", **one._asdict() | {"day": str(one.day)})
     elif isinstance(one, Drop):
         log.info("past its term, and dropped", **one.shown())
     else:

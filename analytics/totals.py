@@ -29,10 +29,11 @@ def totals(parts: Sequence[Part], question: Question, progress: Progress, room: 
     axes = {name: Axis(question, room // len(question.names)) for name in question.names}
     for part in parts:
         _read(part, question, axes, found, progress, timed=timed)
+    left = [part for part in parts if not _is_ranked(part, question, timed=timed)]
     while still_open := _settle(axes):
         again = question if MAGNITUDE in still_open else question.only(tuple(still_open))
-        progress.expect(sum(part.expected for part in parts))
-        for part in parts:
+        progress.expect(sum(part.expected for part in left))
+        for part in left:
             for values in _values(part, again, Totals(), progress):
                 for name, axis in still_open.items():
                     axis.look(values[name])
@@ -43,12 +44,25 @@ def totals(parts: Sequence[Part], question: Question, progress: Progress, room: 
 def _read(
     part: Part, question: Question, axes: Mapping[str, Axis], found: Totals, progress: Progress, *, timed: bool
 ) -> None:
+    if _is_ranked(part, question, timed=timed):
+        for name, axis in axes.items():
+            axis.take(part.summaries[name], part.ordered[name])
+        found.rows[part.tier] += part.expected
+        found.newest = max(part.newest, found.newest or part.newest)
+        progress.done(part.expected)
+        return
     known = part.summaries
     for name in axes.keys() & known.keys():
         axes[name].summarise(known[name])
     for values in _values(part, question, found, progress, timed=timed):
         for name, axis in axes.items():
             axis.add(values[name], is_summarised=name in known)
+
+
+def _is_ranked(part: Part, question: Question, *, timed: bool) -> bool:
+    """Whether a part's readings need not be looked at one by one."""
+    ranks_only = question.is_of_ranks and not timed
+    return ranks_only and all(name in part.summaries and name in part.ordered for name in question.names)
 
 
 def _settle(axes: Mapping[str, Axis]) -> dict[str, Axis]:

@@ -23,7 +23,21 @@ from api.ingest.lane import Lane
 from api.ingest.readings import ReadingIngest
 from api.ingest.room import Room
 from api.problems import complete
-from api.routes import analytics, dead_letters, devices, events, ledger, operations, readings, receipts, users
+from api.readers import Readers
+from api.routes import (
+    analytics,
+    charts,
+    dead_letters,
+    devices,
+    downloads,
+    engagement,
+    events,
+    ledger,
+    operations,
+    readings,
+    receipts,
+    users,
+)
 from api.routes.readings import as_response
 from shared import metrics
 from shared.broker import topology
@@ -50,9 +64,12 @@ ROUTERS = (
     users.router,
     devices.router,
     readings.router,
+    charts.router,
+    downloads.router,
     events.router,
     receipts.router,
     analytics.router,
+    engagement.router,
     dead_letters.router,
     operations.router,
     ledger.router,
@@ -89,6 +106,7 @@ def create_app(settings: Settings | None = None) -> Lane:
     inspection = Inspection(management, STREAMS)
     # Not the database's: a broker that is away must not keep those.
     nudges = Threads(NUDGES, "broker", BrokerUnavailable)
+    readers = Readers.of(settings)
     services = Services(
         settings,
         engine,
@@ -102,6 +120,7 @@ def create_app(settings: Settings | None = None) -> Lane:
         nudges,
         management,
         inspection,
+        readers,
     )
 
     @asynccontextmanager
@@ -117,6 +136,7 @@ def create_app(settings: Settings | None = None) -> Lane:
                 log.warning("the ledger lacks the last acceptances", reason=str(error))
         threads.close()
         nudges.close()
+        readers.close()
         engine.dispose()
 
     app = FastAPI(

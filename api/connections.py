@@ -59,6 +59,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        # For an answer that cannot be finished: closing would wait for a client that takes nothing.
+        self.app_state = {**self.app_state, "cut": transport.abort}
         if len(self.connections) > self.bounds.limit * (1 + _TOLD):
             transport.abort()
         elif len(self.connections) > self.bounds.limit:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
@@ -11,12 +11,13 @@ from sqlalchemy import Engine
 from api.ingest.devices import Devices
 from api.ingest.events import EventIngest
 from api.ingest.readings import ReadingIngest
+from api.readers import Readers
+from api.window import Window, window
 from shared.broker.connection import BrokerConnection
 from shared.broker.inspection import Inspection
 from shared.broker.management import Management
 from shared.config import Settings
 from shared.database import DatabaseThreads
-from shared.errors import InvalidRecord
 from shared.jobs import Jobs
 from shared.ledger import Acceptances
 from shared.threads import Threads
@@ -38,6 +39,7 @@ class Services:
     nudges: Threads
     management: Management | None
     inspection: Inspection
+    readers: Readers
 
 
 def _services(request: Request) -> Services:
@@ -51,37 +53,11 @@ Limit = Annotated[int, Query(ge=1, le=1000, description="Most items in the answe
 Cursor = Annotated[str | None, Query(max_length=200, description="Where to go on, from the Link header.")]
 
 
-@dataclass(frozen=True)
-class Window:
-    """A span of time, its start in it and its end not; either may be open."""
-
-    start: datetime | None
-    end: datetime | None
-
-
 def _window(
     start: Annotated[datetime | None, Query(description="First moment of the window; UTC unless it says so.")] = None,
     end: Annotated[datetime | None, Query(description="First moment after the window; UTC unless it says so.")] = None,
 ) -> Window:
     return window(start, end)
-
-
-def window(start: datetime | None, end: datetime | None) -> Window:
-    """Make a window of moments in UTC. Raises InvalidRecord."""
-    found = Window(in_utc(start, "start"), in_utc(end, "end"))
-    if found.start and found.end and found.start >= found.end:
-        raise InvalidRecord("empty_window", "end", "must be later than start")
-    return found
-
-
-def in_utc(moment: datetime | None, field: str) -> datetime | None:
-    """Give a moment in UTC, which is meant where none is named. Raises InvalidRecord."""
-    if moment is None:
-        return None
-    try:
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except OverflowError as error:
-        raise InvalidRecord("out_of_range", field, "is outside the years 1 to 9999") from error
 
 
 WindowOf = Annotated[Window, Depends(_window)]

@@ -47,12 +47,24 @@ class UnsupportedMediaType(WeirError):
     """The body comes in an encoding this service does not know."""
 
 
+class NotAcceptable(WeirError):
+    """None of the formats there are is one the client accepts."""
+
+
 class KeyReused(WeirError):
     """Its Idempotency-Key was used for another body: one of them must be a mistake."""
 
 
 class RequestTimeout(WeirError):
     """The body began and did not come to its end in time."""
+
+
+class JobFailed(WeirError):
+    """The job that was waited for ended without an answer; the text is its own reason."""
+
+
+class TooSlow(Unavailable):
+    """What was asked for is too much to be read in time, or too much is read already."""
 
 
 class NotOpen(Conflict):
@@ -65,6 +77,7 @@ _PROBLEMS: tuple[tuple[type[WeirError], int, str, str], ...] = (
     (BadRequest, 400, "bad-request", "The request cannot be read"),
     (RequestTimeout, 408, "request-timeout", "The body did not come in time"),
     (UnsupportedMediaType, 415, "unsupported-media-type", "The body's encoding is not supported"),
+    (NotAcceptable, 406, "not-acceptable", "None of the formats there are is accepted"),
     (KeyReused, 422, "key-reused", "The Idempotency-Key was used before"),
     (NotFound, 404, "not-found", "There is no such thing"),
     (Expired, 410, "expired", "It was kept as long as promised"),
@@ -74,7 +87,9 @@ _PROBLEMS: tuple[tuple[type[WeirError], int, str, str], ...] = (
     (PublishRefused, 503, "busy", "Too much is waiting; come again"),
     (DatabaseUnavailable, 503, "database-unavailable", "The database is not available; come again"),
     (ColdUnavailable, 503, "cold-unavailable", "The cold files are not available; come again"),
+    (TooSlow, 503, "too-slow", "It takes too long; ask for less, or come again"),
     (Unavailable, 503, "broker-unavailable", "The broker is not available; come again"),
+    (JobFailed, 503, "job-failed", "The job ended without an answer"),
     (ColdFileDamaged, 503, "cold-file-damaged", "A cold file is damaged; the service needs its operator"),
     (Misconfigured, 503, "misconfigured", "The service needs its operator; come again"),
 )

@@ -11,6 +11,7 @@ _PROBLEMS = (None, "Problem", *_OF_FASTAPI)
 _MEANINGS = {
     400: "The body is no JSON, or the request cannot be read; or what is to be made exists already",
     404: "There is no such thing",
+    406: "None of the formats there are is accepted; `detail` lists them",
     408: "The body did not come in time",
     409: "It cannot be changed any more; or the task was not cancelled",
     410: "It was kept as long as promised",

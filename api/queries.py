@@ -1,36 +1,22 @@
-"""Reads stored readings page by page, newest first, never more than was asked for."""
+"""Reads stored readings page by page, newest first, never more than was asked for: hot ones and cold ones as one."""
 
-from collections.abc import Iterator
+import heapq
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Row, text
+from sqlalchemy import Connection, Engine, text
 
-from api.dependencies import Window
-from api.schemas import Stored
-from shared.database import translated
-from shared.streams.stream import PG_EPOCH, microseconds
+from api.places import Found, Place
+from api.window import OLDEST, Window
+from shared.cold import manifest
+from shared.cold.manifest import ColdFile
+from shared.streams import READINGS
 
-
-class Place(NamedTuple):
-    """Where a page begins: at the readings of this device and time, after the first `skip` of them.
-
-    Devices may send many readings of one time, so time and device alone do not name a row.
-    """
-
-    time: int
-    key: int
-    skip: int
-
-    @property
-    def moment(self) -> datetime:
-        """Raises OverflowError outside the years 1 to 9999."""
-        return PG_EPOCH + timedelta(microseconds=self.time)
-
-
-#: Rows of one span in their order. x, y, z only break ties, so that a page can begin in the middle of them.
+#: Rows of one span in their order.
 _PAGE = """
-    SELECT d.id, r.time, r.x, r.y, r.z, r.device_key
+    SELECT r.time, r.device_key, r.x, r.y, r.z, d.id
     FROM (
         SELECT device_key, time, x, y, z FROM readings
         WHERE time >= :start AND time < :end {conditions}
@@ -39,49 +25,95 @@ _PAGE = """
     ) r JOIN devices d ON d.key = r.device_key
     ORDER BY r.time DESC, r.device_key DESC, r.x, r.y, r.z
 """
+_FROM_PLACE = """
+    AND (time, device_key) <= (:time, :from_key)
+    AND NOT (time = :time AND device_key = :from_key AND (x, y, z) < (:x, :y, :z))
+"""
+_ALIKE = text("""
+    SELECT count(*) FROM readings
+    WHERE device_key = :from_key AND time = :time AND (x, y, z) = (:x, :y, :z)
+""")
 
 #: The first span looked at; each next one is this many times as wide.
 FIRST_SPAN, WIDER = timedelta(minutes=1), 16
 
-_OLDEST = datetime(1, 1, 1, tzinfo=UTC)
 #: Nothing is stored further ahead than this.
 _AHEAD = timedelta(days=400)
 
 
-def newest(
-    engine: Engine, key: int | None, window: Window, limit: int, place: Place | None
-) -> tuple[list[Stored], Place | None]:
-    """Return the newest readings of one device, or of all, from `place` on, and the place of the next page.
+class Wanted(NamedTuple):
+    """A page: the readings of a device, or of all for None, with start <= time < end, from a place on."""
 
-    Raises:
-        DatabaseUnavailable: the database is away.
+    key: int | None
+    start: datetime
+    end: datetime
+    place: Place | None
+    limit: int
+
+    @classmethod
+    def of(cls, key: int | None, window: Window, place: Place | None, limit: int) -> "Wanted":
+        end = window.end or datetime.now(UTC) + _AHEAD
+        if place is not None:
+            end = min(end, place.moment + timedelta(microseconds=1))
+        return cls(key, window.start or OLDEST, end, place, limit)
+
+
+class Hot(NamedTuple):
+    """The hot part of a page, and what of the cold part belongs to the same moment.
+
+    Attributes:
+        skipped: readings alike the place's that were passed over; the rest of them is cold.
+        files: those that may hold readings of this page, the newest day first.
     """
-    rows: list[Row[Any]] = []
-    with translated(), engine.connect() as connection:
-        for start, end in _spans(window, place, alone=key is not None):
-            # Rows of the place's own time and device come first, in the span that its time is in.
-            skip = place.skip if place and start <= place.moment < end else 0
-            rows += _read(connection, key, start, end, place, limit + 1 - len(rows), skip)
-            if len(rows) > limit:
+
+    rows: list[Found]
+    skipped: int
+    files: list[ColdFile]
+
+
+def hot(engine: Engine, wanted: Wanted) -> Hot:
+    """Read the hot readings of a page. Raises DatabaseUnavailable."""
+    rows: list[Found] = []
+    with manifest.snapshot(engine) as connection:
+        skipped = _skipped(connection, wanted.place)
+        for start, end in _spans(wanted):
+            # Rows alike the place's come first, in the span that its time is in.
+            skip = skipped if wanted.place and start <= wanted.place.moment < end else 0
+            rows += _read(connection, wanted, start, end, wanted.limit - len(rows), skip)
+            if len(rows) >= wanted.limit:
                 break
-    found = [Stored(device_id=row.id, timestamp=row.time, x=row.x, y=row.y, z=row.z) for row in rows[:limit]]
-    return found, _following(rows, limit, place) if len(rows) > limit else None
+        keys = None if wanted.key is None else [wanted.key]
+        files = manifest.files(connection, READINGS.name, wanted.start, wanted.end, keys)
+    oldest = rows[-1].time if len(rows) >= wanted.limit else OLDEST
+    return Hot(rows, skipped, [file for file in reversed(files) if file.last >= oldest])
 
 
-def _spans(window: Window, place: Place | None, *, alone: bool) -> Iterator[tuple[datetime, datetime]]:
+def page(parts: Sequence[Sequence[Found]], limit: int) -> list[Found]:
+    """Bring parts into one, each in its order."""
+    return list(islice(heapq.merge(*parts, key=lambda one: one.rank), limit))
+
+
+def _skipped(connection: Connection, place: Place | None) -> int:
+    if place is None:
+        return 0
+    return min(place.alike, int(connection.execute(_ALIKE, _parameters(place)).scalar_one()))
+
+
+def _parameters(place: Place) -> dict[str, Any]:
+    return {"time": place.moment, "from_key": place.key, "x": place.x, "y": place.y, "z": place.z}
+
+
+def _spans(wanted: Wanted) -> Iterator[tuple[datetime, datetime]]:
     """Cut the window into spans, newest first and ever wider.
 
     One device has an index in the right order and needs no cutting. All devices together have only a block range
     index on time, which finds a narrow span fast and would sort the whole of a wide one.
     """
-    now = datetime.now(UTC)
-    start = window.start or _OLDEST
-    end = window.end or now + _AHEAD
-    if place is not None:
-        end = min(end, place.moment + timedelta(microseconds=1))
-    if alone:
+    start, end = wanted.start, wanted.end
+    if wanted.key is not None:
         yield start, end
         return
+    now = datetime.now(UTC)
     width = FIRST_SPAN
     if end > now:
         yield max(start, now), end
@@ -93,31 +125,14 @@ def _spans(window: Window, place: Place | None, *, alone: bool) -> Iterator[tupl
 
 
 def _read(
-    connection: Connection,
-    key: int | None,
-    start: datetime,
-    end: datetime,
-    place: Place | None,
-    limit: int,
-    skip: int,
-) -> list[Row[Any]]:
+    connection: Connection, wanted: Wanted, start: datetime, end: datetime, limit: int, skip: int
+) -> Iterator[Found]:
     conditions = ""
     parameters: dict[str, Any] = {"start": start, "end": end, "limit": limit, "skip": skip}
-    if key is not None:
+    if wanted.key is not None:
         conditions += " AND device_key = :key"
-        parameters["key"] = key
-    if place is not None:
-        conditions += " AND (time, device_key) <= (:time, :from_key)"
-        parameters |= {"time": place.moment, "from_key": place.key}
-    return list(connection.execute(text(_PAGE.format(conditions=conditions)), parameters))
-
-
-def _following(rows: list[Row[Any]], limit: int, place: Place | None) -> Place:
-    """Say where the next page begins: after those of the last row's time and device that were shown."""
-    last = rows[limit - 1]
-    same = [row for row in rows[:limit] if row.time == last.time and row.device_key == last.device_key]
-    time = microseconds(last.time)
-    skip = len(same)
-    if place is not None and (place.time, place.key) == (time, last.device_key):
-        skip += place.skip
-    return Place(time, last.device_key, skip)
+        parameters["key"] = wanted.key
+    if wanted.place is not None:
+        conditions += _FROM_PLACE
+        parameters |= _parameters(wanted.place)
+    return map(Found._make, connection.execute(text(_PAGE.format(conditions=conditions)), parameters))

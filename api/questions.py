@@ -7,7 +7,7 @@ from fastapi import Body, Depends, Query
 from pydantic import Field
 
 from api import schemas
-from api.dependencies import window
+from api.window import window
 from shared import questions
 from shared.questions import MOST_BINS, MOST_QUANTILES, Question
 

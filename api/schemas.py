@@ -72,6 +72,27 @@ class Stored(BaseModel):
     z: float
 
 
+class Line(BaseModel):
+    """One axis, column by column. `time` in milliseconds since 1970, UTC, as charts in a browser have it."""
+
+    time: list[float]
+    value: list[float]
+
+
+class Chart(BaseModel):
+    """What a chart shows of a window, and how many readings that stands for: hot ones and cold ones."""
+
+    device_id: UUID
+    start: datetime | None
+    end: datetime | None
+    as_of: datetime
+    method: Literal["lttb", "minmax"]
+    readings: int
+    hot: int
+    cold: int
+    axes: dict[str, Line]
+
+
 class DeadRecord(BaseModel):
     """A record of a submission that could not be stored; index None: the message as a whole."""
 

@@ -1,5 +1,6 @@
 """A client of Weir's HTTP API for commands: it waits through what passes, and says the rest in a sentence."""
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -10,7 +11,7 @@ import httpx
 
 from cli.http import Answer, ComeAgain, PatientHttp, body_of, checked
 from shared.config import load
-from shared.errors import Conflict, NotFound, WeirError
+from shared.errors import Conflict, NotFound, Unavailable, WeirError
 
 #: How long one call may wait for an API that is away, full or still at work.
 PATIENCE = timedelta(minutes=5)
@@ -87,6 +88,15 @@ class Client(ApiClient):
 
         return self._http.patiently(find_or_make)
 
+    def device_of(self, device_id: str) -> Answer | None:
+        """Find a device by its id; None when there is none, or it is no id at all."""
+        if not _is_uuid(device_id):
+            return None
+        try:
+            return self._http.patiently(lambda: self._http.request("GET", f"/devices/{device_id}"))
+        except NotFound:
+            return None
+
     def find_device(self, name_or_id: str, user_id: int | str | None = None) -> Answer:
         """Find a device by id or by name.
 
@@ -146,6 +156,21 @@ class Client(ApiClient):
             return receipt
 
         return self._http.patiently(fetch)
+
+    def download(self, path: str, query: Answer, media_type: str) -> Generator[bytes, None, None]:
+        """Read a file of any size, piece by piece. It is whole when this ends by itself.
+
+        Raises:
+            Unavailable: it broke off.
+        """
+        headers = {"Accept": media_type}
+        response = self._http.patiently(lambda: self._http.open(path, params=query, headers=headers))
+        try:
+            yield from response.iter_bytes()
+        except httpx.TransportError as error:
+            raise Unavailable("the download broke off before its end; the API's log says why") from error
+        finally:
+            response.close()
 
     def statistics(self, device_id: str, **asked: str | None) -> Answer:
         """Submit a statistics job, with what is asked as the API's query has it, and wait for its result."""

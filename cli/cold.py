@@ -1,7 +1,7 @@
 """`weir seal`, `weir verify` and `weir retention`: the cold tier from a terminal."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, NamedTuple
@@ -12,10 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 from sqlalchemy import Engine
 
-from cli.commands import failures
+from cli.commands import errors, failures
 from cli.stack import Stack
-from shared.cold import hot, upkeep, verification
+from shared.cold import hot, ordering, upkeep, verification
 from shared.cold import retention as dropping
+from shared.cold.hot import Source
 from shared.cold.store import Store
 from shared.cold.upkeep import Failed
 from shared.config import Settings, load
@@ -69,12 +70,15 @@ def seal(
         limit = _day(before) if before else today - timedelta(days=settings.hot_days)
         if limit > today:
             raise InvalidRecord("not_over", "before", f"{limit} is to come: only days that are over can be sealed")
-        sources = upkeep.due(engine, STREAMS, limit)
+        sources: Iterable[Source] = upkeep.due(engine, STREAMS, limit)
         if dry_run:
             _show([{"stream": one.stream.name, "day": str(one.day), "table": one.table} for one in sources], as_json)
             return
-        with upkeep.alone(engine):
+        if not as_json:
+            sources = _told(sources)
+        with upkeep.alone(engine, store):
             found = upkeep.seal_all(engine, store, sources, _DEADLINE)
+            found += [one for one in ordering.order_all(engine, store, STREAMS, _DEADLINE) if isinstance(one, Failed)]
             upkeep.tidy(engine, store, settings.cold_grace)
     _show([one._asdict() | {"day": str(one.day)} for one in found], as_json)
     if any(isinstance(one, Failed) for one in found):
@@ -113,12 +117,20 @@ def retention(*, dry_run: DryRun = False, as_json: Json = False) -> None:
         if dry_run:
             _show([drop.shown() for drop in dropping.plan(engine, STREAMS, terms)], as_json)
             return
-        with upkeep.alone(engine):
+        with upkeep.alone(engine, store):
             found = dropping.apply(engine, store, dropping.plan(engine, STREAMS, terms))
             upkeep.tidy(engine, store, settings.cold_grace)
     _show([one._asdict() | {"day": str(one.day)} if isinstance(one, Failed) else one.shown() for one in found], as_json)
     if any(isinstance(one, Failed) for one in found):
         raise typer.Exit(SOME_FAILED)
+
+
+def _told(sources: Iterable[Source]) -> Iterator[Source]:
+    """Say which day is at work: a large one takes a while, and there may be many."""
+    days = list(sources)
+    for number, source in enumerate(days, 1):
+        errors.print(f"sealing {source.stream.name} of {source.day} ({number:,} of {len(days):,})")
+        yield source
 
 
 def _day(text: str) -> date:

@@ -18,12 +18,13 @@ Url = Annotated[str | None, typer.Option(help="Address of the API, if not this m
 
 
 @contextmanager
-def failures() -> Iterator[None]:
+def failures(interrupted: str = "the same command again goes on from here") -> Iterator[None]:
+    """Say in a sentence what went wrong, and end with the exit code for it."""
     try:
         yield
     except WeirError as error:
         errors.print(f"[red]weir:[/red] {escape(str(error))}")
         raise typer.Exit(FAILED) from error
     except KeyboardInterrupt:
-        errors.print("interrupted; the same command again goes on from here")
+        errors.print(f"interrupted; {interrupted}")
         raise typer.Exit(INTERRUPTED) from None

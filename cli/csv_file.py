@@ -3,7 +3,7 @@
 import csv
 import gzip
 import zlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BufferedReader, TextIOWrapper
 
@@ -45,14 +45,18 @@ def lines(raw: BufferedReader) -> Generator[str, None, None]:
         raise WeirError(f"the file cannot be read: {error.strerror}") from error
 
 
-def header(lines: Iterator[str], columns: Sequence[str]) -> list[str]:
+def header(lines: Iterator[str], columns: Sequence[str], instead: Mapping[str, str] | None = None) -> list[str]:
     """Take the first line off and return its names, in lower case where they are one of `columns`.
+
+    `instead` says which other names stand for a column that is not there.
 
     Raises:
         WeirError: it lacks a column.
     """
     names = [name.strip() for name in cells(next(lines, ""))]
     names = [name.lower() if name.lower() in columns else name for name in names]
+    for other, column in (instead or {}).items():
+        names = [column if name.lower() == other and column not in names else name for name in names]
     missing = [name for name in columns if name not in names]
     if missing:
         raise WeirError(f"the first line must name the columns {','.join(columns)}; missing: {', '.join(missing)}")

@@ -17,6 +17,8 @@ Result = TypeVar("Result")
 
 #: How long for one that never answered at all: most likely it is not up, or somewhere else.
 FIRST_PATIENCE = timedelta(seconds=5)
+#: For the next piece of a long answer, which has to be read out of a large file perhaps.
+PIECE_SECONDS = 90.0
 AGAIN = {429, 502, 503, 504}
 ERRORS: dict[int, type[WeirError]] = {400: Conflict, 404: NotFound, 409: Conflict, 410: Expired}
 
@@ -83,15 +85,28 @@ class PatientHttp:
             yield from checked(response)
 
     def send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        return self._answer(lambda: self._http.request(method, path, **arguments))
+
+    def open(self, path: str, **arguments: Any) -> httpx.Response:
+        """Begin to read an answer of any length; whoever reads it has to close it."""
+        request = self._http.build_request("GET", path, timeout=PIECE_SECONDS, **arguments)
+        response = self._answer(lambda: self._http.send(request, stream=True))
+        if not response.is_success:
+            response.read()
+            checked(response)
+        return response
+
+    def _answer(self, ask: Callable[[], httpx.Response]) -> httpx.Response:
         asked = datetime.now(UTC)
         try:
-            response = self._http.request(method, path, **arguments)
+            response = ask()
         except httpx.TransportError as error:
             if isinstance(error, httpx.UnsupportedProtocol):
                 raise WeirError("the URL of the API must look like http://host:port") from error
             raise ComeAgain(f"no answer from {self.url}; is it up?") from error
         self.started = self.started or _server_time(response, asked)
         if response.status_code in AGAIN:
+            response.read()
             after = response.headers.get("Retry-After", "")
             raise ComeAgain(_sentence(response), float(after) if after.isdecimal() else 0.0)
         return response

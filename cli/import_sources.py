@@ -60,7 +60,8 @@ class Readings:
         _check_name(name)
         with self._making:
             if name not in self._devices:
-                self._devices[name] = client.device(self._user_id, name)["id"]
+                found = client.device_of(name) or client.device(self._user_id, name)
+                self._devices[name] = found["id"]
             return self._devices[name]
 
 

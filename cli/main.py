@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cli import cold, commands, demo, generate, imports, statistics, tracing
+from cli import cold, commands, demo, exporting, generate, imports, statistics, tracing
 from cli.bench import command as benchmark
 from cli.dead_letters import dead_letters_app
 from cli.doctor import report
@@ -103,6 +103,7 @@ def doctor(
 
 # Commands of other modules.
 app.add_typer(imports.import_app, name="import")
+app.add_typer(exporting.export_app, name="export")
 app.add_typer(generate.generate_app, name="generate")
 app.command()(statistics.stats)
 app.command()(tracing.trace)

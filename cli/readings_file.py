@@ -62,7 +62,7 @@ def chunks(lines: Iterator[str], limit: int, waiting_limit: int = WAITING_LIMIT)
     Raises:
         WeirError: the header lacks a column.
     """
-    names = header(lines, COLUMNS)
+    names = header(lines, COLUMNS, {"device_id": "device"})  # as downloads name it: an id is as good
     pick = itemgetter(*(names.index(name) for name in COLUMNS))
     waiting: dict[str, Chunk] = {}
     count = 0

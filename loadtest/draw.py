@@ -28,7 +28,7 @@ Figures = dict[str, dict[str, float]]
 def draw(results: dict[str, Any], path: Path) -> None:
     plt.rcParams.update({"font.size": 10, "axes.titlesize": 12, "axes.titleweight": "bold", "axes.titlelocation": "left",
                          "text.color": INK, "axes.labelcolor": INK, "ytick.color": INK})  # fmt: skip
-    figure, panels = plt.subplots(2, 2, figsize=(15, 11), layout="constrained", gridspec_kw={"height_ratios": [1.3, 1]})
+    figure, panels = plt.subplots(2, 2, figsize=(15, 14), layout="constrained", gridspec_kw={"height_ratios": [1.7, 1]})
     figure.get_layout_engine().set(wspace=0.06, hspace=0.05, w_pad=0.15, h_pad=0.15)
     figures = results["figures"]
     requests(panels[0][0], figures)

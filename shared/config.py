@@ -138,6 +138,11 @@ class Settings(BaseSettings):
     #: Connections the API keeps to the database.
     pool_size: Count = 10
 
+    #: Downloads at one time; on one more the answer is 503.
+    download_limit: Count = 8
+    #: Longest that a download waits for its client to take anything; then its connection is cut.
+    download_patience: Span = timedelta(seconds=30)
+
     #: A receipt is kept this long after it is written, and with it the memory of an Idempotency-Key.
     receipt_retention: Annotated[Span, Field(ge=timedelta(days=2))] = timedelta(days=14)
     #: Dead letters that were replayed or discarded, and the ledger's minutes that balance, are kept this long.

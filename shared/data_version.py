@@ -1,6 +1,6 @@
 """What a job has seen, so that it can be told later whether an answer would still be the same.
 
-Readings are only ever inserted, moved from hot to cold, or dropped when they were kept long enough. Whatever drops them
+Records are only ever inserted, moved from hot to cold, or dropped when they were kept long enough. Whatever drops them
 forgets the answers (`shared.asking.forget`), so it is enough to look for what was inserted.
 """
 
@@ -15,7 +15,6 @@ from sqlalchemy.exc import DBAPIError
 from shared.cold import manifest
 from shared.database import CANCELLED, sqlstate
 from shared.scope import Scope
-from shared.streams import READINGS
 
 #: Longest that counting may take before a question is rather answered anew.
 COUNTING = timedelta(milliseconds=300)
@@ -23,19 +22,19 @@ COUNTING = timedelta(milliseconds=300)
 #: What is stored counts in the transaction that writes it.
 _STORED = text("SELECT coalesce(sum(stored), 0)::bigint FROM ledger WHERE stream = :stream")
 
-#: A job's version as it stands in its row: `devices` when it is asked for, `stored` when it starts, and, once it has
-#: read them, `hot` and `cold`.
+#: A job's version as it stands in its row: `stream` and `devices` when it is asked for, `stored` when it starts, and,
+#: once it has read them, `hot` and `cold`.
 Version = dict[str, Any]
 
 
 def when_asked(scope: Scope) -> Version:
-    """Say whose readings a job will see."""
-    return {"devices": _digest(scope.device_keys)}
+    """Say whose records a job will see."""
+    return {"stream": scope.stream.name, "devices": _digest(scope.device_keys)}
 
 
-def at_least(connection: Connection, asked: Version | None) -> Version:
+def at_least(connection: Connection, asked: Version) -> Version:
     """Say what a job that is about to start will see at least."""
-    return {**(asked or {}), "stored": _stored(connection)}
+    return {**asked, "stored": _stored(connection, asked["stream"])}
 
 
 def at_start(connection: Connection, scope: Scope) -> Version:
@@ -48,41 +47,50 @@ def read(hot_rows: int, files: Iterable[str]) -> Version:
     return {"hot": hot_rows, "cold": sorted(files)}
 
 
-def still_holds(connection: Connection, seen: Version, scope: Scope) -> bool:
-    """Whether a scope holds the very readings that a job has seen there; False where that cannot be told in time.
+def still_holds(connection: Connection, seen: Version, scope: Scope) -> Version | None:
+    """Look whether a scope holds the very records that a job has seen, or will see as it runs.
 
-    Either nothing at all was stored since, or the same files count and there are as many hot readings as then. When
-    counting takes too long, the transaction is of no more use.
+    Either nothing at all was stored since, or the same files count and there are as many hot records as then. Returns
+    what was seen, brought up to this moment; None where it is something else, or cannot be told in time.
     """
-    if "devices" not in seen or seen["devices"] != _digest(scope.device_keys):
-        return False
-    if seen.get("stored") == _stored(connection):
-        return True
-    if "hot" not in seen or seen["cold"] != _files(connection, scope):
-        return False
-    return bool(seen["hot"] == _count(connection, scope))
+    if "stored" not in seen or seen["devices"] != _digest(scope.device_keys):
+        return None
+    stored = _stored(connection, scope.stream.name)
+    if seen["stored"] == stored:
+        return seen
+    # The files before and after the count: what is sealed meanwhile would be missing from it.
+    holds = (
+        "hot" in seen
+        and seen["cold"] == _files(connection, scope)
+        and seen["hot"] == _count(connection, scope)
+        and seen["cold"] == _files(connection, scope)
+    )
+    return {**seen, "stored": stored} if holds else None
 
 
-def _stored(connection: Connection) -> int:
-    return int(connection.execute(_STORED, {"stream": READINGS.name}).scalar_one())
+def _stored(connection: Connection, stream: str) -> int:
+    return int(connection.execute(_STORED, {"stream": stream}).scalar_one())
 
 
 def _files(connection: Connection, scope: Scope) -> list[str]:
-    found = manifest.files(connection, READINGS.name, scope.start, scope.end, scope.device_keys)
+    found = manifest.files(connection, scope.stream.name, scope.start, scope.end, scope.device_keys)
     return sorted(str(file.id) for file in found)
 
 
 def _count(connection: Connection, scope: Scope) -> int | None:
-    """Count the hot readings, from an index where there is one; None when it takes too long."""
+    """Count the hot records, from an index where there is one; None when it takes too long."""
     conditions, parameters = scope.conditions()
-    connection.execute(text(f"SET LOCAL statement_timeout = {COUNTING // timedelta(milliseconds=1)}"))
+    query = f"SELECT count(*) FROM {scope.stream.table} WHERE {conditions}"  # noqa: S608
     try:
-        found = connection.exec_driver_sql(f"SELECT count(*) FROM {READINGS.table} WHERE {conditions}", parameters)  # noqa: S608
+        with connection.begin_nested():
+            connection.execute(text(f"SET LOCAL statement_timeout = {COUNTING // timedelta(milliseconds=1)}"))
+            found = int(connection.exec_driver_sql(query, parameters).scalar_one())
+            connection.execute(text("SET LOCAL statement_timeout TO DEFAULT"))
     except DBAPIError as error:
         if sqlstate(error.orig) == CANCELLED:
             return None
         raise
-    return int(found.scalar_one())
+    return found
 
 
 def _digest(keys: Iterable[int] | None) -> str | None:

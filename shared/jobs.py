@@ -85,7 +85,7 @@ class Jobs:
         self._celery = celery
 
     def ask(self, kind: str, parameters: dict[str, Any], scope: Scope) -> tuple[Job, bool]:
-        """Find the job that answers a question about readings, or write one down: then `nudge` is to follow.
+        """Find the job that answers a question, or write one down: then `nudge` is to follow.
 
         The flag says which. Raises DatabaseUnavailable.
         """
@@ -153,7 +153,7 @@ class Jobs:
                     return None
                 job.attempts += 1
             job.status, job.started_by, job.started_at = "running", nudge.id, now
-            if job.question is not None:
+            if job.question is not None and job.seen is not None:
                 # What the job will see is at least this; it says so itself once it has looked.
                 job.seen = data_version.at_least(session.connection(), job.seen)
         return job

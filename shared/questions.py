@@ -32,7 +32,7 @@ _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of a scope. `quantiles` are in order and each once; without `bucket` there is no series."""
+    """What is asked of a scope. `quantiles` are in order and each once; without `bucket` there are none."""
 
     start: datetime | None = None
     end: datetime | None = None
@@ -87,6 +87,11 @@ class Question:
     def only(self, axes: tuple[str, ...]) -> Self:
         """The same of fewer axes, without magnitude."""
         return replace(self, axes=axes, magnitude=False)
+
+    @property
+    def is_of_ranks(self) -> bool:
+        """Whether nothing is asked that needs each reading: only quantiles, and what can be added up."""
+        return not self.magnitude and self.histogram is None
 
     @property
     def numbers(self) -> int:

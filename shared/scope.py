@@ -1,17 +1,20 @@
-"""A scope: whose readings, and of which time."""
+"""A scope: records of which stream, of whom, and of which time."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Self
 
+from shared.streams import READINGS, Stream
+
 
 @dataclass(frozen=True)
 class Scope:
-    """Readings of these devices (None: of all) with start <= time < end; None leaves that end open."""
+    """Records of these devices (None: all) with start <= time < end; None leaves that end open."""
 
     device_keys: tuple[int, ...] | None
     start: datetime | None = None
     end: datetime | None = None
+    stream: Stream = READINGS
 
     def of_device(self, key: int) -> Self:
         return replace(self, device_keys=(key,))

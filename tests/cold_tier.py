@@ -11,7 +11,7 @@ from factories import Weir
 from shared.cold import hot, manifest
 from shared.cold.hot import Source
 from shared.cold.sealing import Sealed, seal
-from shared.cold.store import Store
+from shared.cold.store import MARK, Store
 from shared.database import connect
 from shared.streams import READINGS
 
@@ -59,8 +59,8 @@ class ColdTier:
         return sorted(rows)
 
     def on_disk(self) -> set[str]:
-        """Paths of all that is in the folder, whatever its name."""
-        return {str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file()}
+        """Paths of all that is in the folder, whatever its name; but for its mark."""
+        return {str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file()} - {MARK}
 
 
 def readings(number: int, seed: int, devices: int = 3, day: datetime = MIDNIGHT) -> list[Row]:

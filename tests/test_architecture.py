@@ -23,8 +23,9 @@ OWNERS = {
     "psycopg2": ["shared/database.py", "consumer/session.py", "consumer/writer.py"],
     "celery": ["shared/jobs.py", "analytics"],
     "supervisor": ["cli"],
-    "pyarrow": ["shared/cold", "analytics", "cli", "api/export.py"],
+    "pyarrow": ["shared/cold", "analytics", "cli", "api/export"],
     "duckdb": ["analytics"],
+    "tsdownsample": ["api/reduction.py"],
 }
 
 #: The entry points, which wire things; everything below them takes arguments.

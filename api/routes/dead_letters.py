@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from api import dead_letters
 from api.dead_letters import Found, stream_of
-from api.dependencies import Cursor, Limit, Services, ServicesOf, in_utc, link_next, page
+from api.dependencies import Cursor, Limit, Services, ServicesOf, link_next, page
 from api.errors import problem_of_rejected
 from api.problems import problems
 from api.replay import Replayer
@@ -30,6 +30,7 @@ from api.schemas import (
     State,
     Words,
 )
+from api.window import in_utc
 from shared.errors import InvalidRecord
 from shared.streams.decoding import Rejected
 from shared.streams.letters import dated, joined, shown

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from api import balance
-from api.dependencies import Services, ServicesOf, in_utc
+from api.dependencies import Services, ServicesOf
+from api.window import in_utc
 from shared.broker.channel import Channel
 from shared.errors import WeirError
 from shared.streams import STREAMS, Stream

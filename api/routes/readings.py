@@ -1,30 +1,29 @@
 """Readings in, as documentation for what the lane answers, and stored readings out."""
 
-import base64
 from collections.abc import Callable
-from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Path, Request, Response
 
-from api.dependencies import Cursor, Limit, Services, ServicesOf, Window, WindowOf, link_next
+from api import queries
+from api.dependencies import Cursor, Limit, Services, ServicesOf, WindowOf, link_next
 from api.errors import Answer
 from api.ingest.ingest import KEY_LIMIT
 from api.ingest.readings import parse_device_id
+from api.places import Place
 from api.problems import problems
-from api.queries import Place, newest
+from api.queries import Wanted
 from api.schemas import Accepted, BatchAccepted, Stored
-from shared.errors import InvalidRecord, NotFound
+from api.window import Window
+from shared.errors import NotFound
 
 router = APIRouter(tags=["readings"])
 
 _NUMBER = {"type": "number"}
 _MOMENT = {"type": "string", "format": "date-time"}
 _UUID = {"type": "string", "format": "uuid"}
-
-#: Later than any cursor, with room for the microsecond after it.
-_END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 def _record(of: Callable[[dict[str, Any]], dict[str, Any]], *, names_device: bool) -> dict[str, Any]:
@@ -111,7 +110,7 @@ async def list_readings(
     """List stored readings of all devices, newest first; the `Link` header leads to the next page."""
     found, following = await _newest(services, None, window, limit, cursor)
     if following:
-        response.headers.update(link_next(request, _token(following)))
+        response.headers.update(link_next(request, following.token()))
     return found
 
 
@@ -132,16 +131,26 @@ async def list_device_readings(
         raise NotFound("no device has this id")
     found, following = await _newest(services, key, window, limit, cursor)
     if following:
-        response.headers.update(link_next(request, _token(following)))
+        response.headers.update(link_next(request, following.token()))
     return found
 
 
 async def _newest(
     services: Services, key: int | None, window: Window, limit: int, cursor: str | None
 ) -> tuple[list[Stored], Place | None]:
+    place = None if cursor is None else Place.of(cursor)
     # Not a lookup: over much data it may take as long as any statement may.
     deadline = services.settings.statement_deadline
-    return await services.threads.run(newest, services.engine, key, window, limit, _place(cursor), deadline=deadline)
+    wanted = Wanted.of(key, window, place, limit + 1)
+    hot = await services.threads.run(queries.hot, services.engine, wanted, deadline=deadline)
+    found = hot.rows
+    if hot.files:
+        readers = services.readers
+        cold = await readers.pieces.call(partial(readers.tails.newest, wanted, hot), deadline)
+        found = queries.page([hot.rows, cold], wanted.limit)
+    shown = found[:limit]
+    page = [Stored(device_id=one.id, timestamp=one.time, x=one.x, y=one.y, z=one.z) for one in shown]
+    return page, Place.after(shown, place) if len(found) > limit else None
 
 
 def as_response(answer: Answer) -> Response:
@@ -149,21 +158,3 @@ def as_response(answer: Answer) -> Response:
     response = Response(answer.body, answer.status)
     response.raw_headers = answer.headers
     return response
-
-
-def _token(place: Place) -> str:
-    return base64.urlsafe_b64encode("{}.{}.{}".format(*place).encode()).decode().rstrip("=")
-
-
-def _place(cursor: str | None) -> Place | None:
-    if cursor is None:
-        return None
-    try:
-        time, key, skip = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().split(".")
-        place = Place(int(time), int(key), int(skip))
-        plausible = place.moment < _END_OF_TIME and 0 < place.key < 1 << 31 and 0 <= place.skip < 1 << 31
-    except (ValueError, OverflowError) as error:
-        raise InvalidRecord("invalid_cursor", "cursor", "must be taken from a Link header") from error
-    if not plausible:
-        raise InvalidRecord("invalid_cursor", "cursor", "must be taken from a Link header")
-    return place

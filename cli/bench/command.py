@@ -12,7 +12,20 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cli.bench import latency, machine, memory, overload, report, single_readings, statistics, storing, visible, wrk
+from cli.bench import (
+    cold,
+    engagement,
+    latency,
+    machine,
+    memory,
+    overload,
+    report,
+    single_readings,
+    statistics,
+    storing,
+    visible,
+    wrk,
+)
 from cli.bench.figures import Figures
 from cli.bench.part import Bench
 from cli.bench.plan import QUICK, WHOLE
@@ -28,6 +41,8 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "storing": storing.measure,
     "visible": visible.measure,
     "statistics": statistics.measure,
+    "cold": cold.measure,
+    "engagement": engagement.measure,
     "memory": memory.measure,
     "keys": overload.keyed,
     "overload": overload.measure,
@@ -45,7 +60,7 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Short rounds, that only show that it works.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and no tables.")] = False,
 ) -> None:
-    """Measure Weir beside its limits, on servers of its own; a quarter of an hour.
+    """Measure Weir beside its limits, on servers of its own; some twenty minutes.
 
     Only a whole run, neither quick nor of one part, is kept: in loadtest/results/latest.json and docs/benchmarks.png.
 

@@ -12,8 +12,11 @@ class Plan:
     readings: int
     #: Single readings whose memory is compared with that of the first ten thousand.
     single_readings: int
+    #: Of the device that is looked at, on each of the days that are sealed.
+    day_readings: int
+    days: int
     connections: tuple[int, ...] = (1, 64, 256)
 
 
-WHOLE = Plan(rounds=5, seconds=3, readings=1_000_000, single_readings=1_000_000)
-QUICK = Plan(rounds=3, seconds=1, readings=200_000, single_readings=50_000)
+WHOLE = Plan(rounds=5, seconds=3, readings=1_000_000, single_readings=1_000_000, day_readings=1_000_000, days=10)
+QUICK = Plan(rounds=3, seconds=1, readings=200_000, single_readings=50_000, day_readings=50_000, days=4)

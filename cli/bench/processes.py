@@ -18,6 +18,7 @@ CHECKOUT = Path(__file__).parents[2]
 LOADTEST = CHECKOUT / "loadtest"
 READY_SECONDS = 30
 STOP_SECONDS = 30
+RUN_SECONDS = 600
 
 #: The settings of `python -m api`, for what it is compared with.
 _UVICORN = ("-m", "uvicorn", "--app-dir", str(LOADTEST), "--host", HOST, "--loop", "uvloop", "--http", "httptools",
@@ -65,6 +66,21 @@ class Processes:
         for name in names:
             if name in _HEALTH:
                 wait_until(lambda name=name: self._answers(name), READY_SECONDS, self._complaint(name))  # type: ignore[misc]
+
+    def run(self, *arguments: str) -> str:
+        """Run a command of ours to its end, and return what it printed. Raises Unavailable when it fails."""
+        done = subprocess.run(
+            [sys.executable, "-m", "cli", *arguments],
+            cwd=CHECKOUT,
+            env={**inherited_environment(), **self._environment},
+            capture_output=True,
+            text=True,
+            timeout=RUN_SECONDS,
+            check=False,
+        )
+        if done.returncode:
+            raise Unavailable(f"weir {' '.join(arguments)} failed: {(done.stderr or done.stdout).strip()[-300:]}")
+        return done.stdout
 
     def stop(self, *names: str) -> None:
         """End these kindly, and what they started with them."""

@@ -39,6 +39,7 @@ class Rig:
             {
                 "WEIR_DATABASE_URL": postgres.server.url,
                 "WEIR_AMQP_URL": rabbit.server.url,
+                "WEIR_COLD_URL": str(folder / "cold"),
                 "AMQP_URL": rabbit.server.url,
                 "DATABASE_URL": plain_url.replace("+psycopg2", ""),
             },

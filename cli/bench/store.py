@@ -2,7 +2,7 @@
 
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import closing
 from datetime import timedelta
 from typing import Any
@@ -47,7 +47,7 @@ class Store:
         self.rows("TRUNCATE readings, receipts, ledger")
         self.rows("CHECKPOINT")
 
-    def copy(self, batches: Sequence[bytes]) -> float:
+    def copy(self, batches: Iterable[bytes]) -> float:
         """COPY batch after batch, each committed; return the seconds it took."""
         driver: Any = self._connection.connection
         began = time.perf_counter()

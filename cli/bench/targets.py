@@ -26,7 +26,26 @@ COMPARISONS = (
     ),
     Comparison("202 → visible, p50 at half capacity", "visible.p50_ms", unit="ms"),
     Comparison("202 → visible, p99 at half capacity", "visible.p99_ms", target=Target(250, 100), unit="ms"),
-    Comparison("SQL's time ÷ ours, statistics of a million", "statistics.sql_ms", "÷", "statistics.api_ms"),
+    Comparison(
+        "SQL's time ÷ ours, statistics of a million", "statistics.sql_ms", "÷", "statistics.api_ms", Target(1.3, 3)
+    ),
+    Comparison("SQL's time ÷ ours, statistics of a cold million", "cold.sql_ms", "÷", "cold.day_ms", Target(8, 15)),
+    Comparison("ten cold millions ÷ one", "cold.days_ms", "÷", "cold.day_ms", Target(10, 2)),
+    Comparison("sealed, per reading", "cold.sealed.reading_bytes", target=Target(30, 20), unit="bytes"),
+    # No sensor has so many digits: what it costs where nothing can be made smaller.
+    Comparison("sealed, per reading of random bits", "cold.worst.reading_bytes", unit="bytes"),
+    Comparison(
+        "SQL's time ÷ ours, daily users of a million events", "engagement.sql_ms", "÷", "engagement.first_ms",
+        Target(3, 10),
+    ),
+    Comparison("the same again, each day's users kept", "engagement.sql_ms", "÷", "engagement.again_ms"),
+    Comparison(
+        "ingest beside a big job ÷ alone", "ingest.beside_a_job.per_second", "÷", "ingest.alone.per_second",
+        Target(0.9, 0.95),
+    ),
+    Comparison(
+        "worker's memory, job over ten millions", "memory.worker.big_job_mb", target=Target(500, 250), unit="MB"
+    ),
     Comparison(
         "API memory, 1,000,000 ÷ 10,000 single readings", "memory.api.singles.many_mb", "÷",
         "memory.api.singles.few_mb", Target(1.2, 1.05),

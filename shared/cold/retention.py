@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import Connection, Engine, text
 
+from shared import asking
 from shared.cold import hot, manifest, switch
 from shared.cold.contents import Contents
 from shared.cold.hot import Source
@@ -115,12 +116,18 @@ def _of_file(connection: Connection, stream: Stream, day: date, age: int, term: 
 def _apply(engine: Engine, store: Store, drop: Drop) -> None:
     partition = drop.partition
     if partition:
-        switch.patiently(lambda connection: switch.drop_unread(connection, partition), engine)
+        switch.patiently(lambda connection: _drop_partition(connection, partition), engine)
     elif drop.file and drop.devices:
         _without(engine, store, drop.stream, drop.file, drop.devices)
     elif drop.file:
         with translated(), engine.begin() as connection:
+            asking.forget(connection)
             switch.retire(connection, drop.file)
+
+
+def _drop_partition(connection: Connection, partition: Source) -> None:
+    asking.forget(connection)
+    switch.drop_unread(connection, partition)
 
 
 def _without(engine: Engine, store: Store, stream: Stream, file: ColdFile, gone: frozenset[int]) -> None:
@@ -144,4 +151,5 @@ def _without(engine: Engine, store: Store, stream: Stream, file: ColdFile, gone:
     switch.note(engine, path)
     new = write(store, path, stream, file.day, fill)
     with translated(), engine.begin() as connection:
+        asking.forget(connection)
         switch.enter(connection, new.file, new.devices, older=file)

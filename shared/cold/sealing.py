@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pyarrow as pa
 from sqlalchemy import Connection, Engine
 
-from shared.cold import hot, manifest, switch
+from shared.cold import hot, manifest, mark, switch
 from shared.cold.contents import Contents, Gatherer, joined
 from shared.cold.hot import Counted, Source
 from shared.cold.layout import Writer
@@ -38,6 +38,7 @@ def seal(engine: Engine, store: Store, source: Source, step: Step = lambda _: No
         ColdUnavailable, ColdFileDamaged: the store is away; the day's file so far is not what was sealed.
         NotAsWritten: the new file is not what was to be sealed.
     """
+    mark.ensure(engine, store)
     path = new_path(source.stream, source.day)
     switch.note(engine, path)
     step("noted")

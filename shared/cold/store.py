@@ -2,19 +2,23 @@
 
 import builtins
 import hashlib
-import os
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.fs as pf
 import pyarrow.parquet as pq
 
+from shared.cold import disk
+from shared.cold.choosing import matching, may_hold
 from shared.cold.manifest import ColdFile
+from shared.cold.ordered_manifest import OrderedCopy
 from shared.errors import ColdFileDamaged, ColdUnavailable, Misconfigured
+
+#: The file that says which store this is, one for all of it.
+MARK = "_weir"
 
 #: At the end of every Parquet file: the footer's length, then this.
 _MAGIC, _TAIL_BYTES = b"PAR1", 8
@@ -48,7 +52,7 @@ class Store:
     def _is_local(self) -> bool:
         return isinstance(self._filesystem, pf.LocalFileSystem)
 
-    def path(self, file: ColdFile) -> str:
+    def path(self, file: ColdFile | OrderedCopy) -> str:
         """Say where a file is, for other readers: a path, or a URL. They notice less of what is damaged than `open`."""
         return self._scheme + self._place(file.path)
 
@@ -62,14 +66,14 @@ class Store:
             ColdUnavailable: the store cannot be reached.
         """
         with self.within(file):
-            source = self._filesystem.open_input_file(self._place(file.path))
+            source = self.source(file.path)
             if source.size() != file.bytes:
-                raise ColdFileDamaged(self.path(file), f"has {source.size()} bytes and not {file.bytes}")
+                raise ColdFileDamaged(file.path, f"has {source.size()} bytes and not {file.bytes}")
             footer = _footer(source)
             if hashlib.sha256(footer).digest() != file.footer_sha256:
-                raise ColdFileDamaged(self.path(file), "has another footer than was sealed")
+                raise ColdFileDamaged(file.path, "has another footer than was sealed")
             source.seek(0)
-            return _parquet(source, _metadata(footer))
+            return _parquet(source, pq.read_metadata(pa.BufferReader(_MAGIC + footer)))
 
     def read(
         self,
@@ -100,57 +104,76 @@ class Store:
             yield parquet.schema_arrow.empty_table().select(names or parquet.schema_arrow.names)
             needed = _needed(names, keys is not None, timed=start is not None or end is not None)
             for group in range(parquet.num_row_groups):
-                if _may_hold(parquet.metadata.row_group(group), start, end, keys):
-                    table = _matching(parquet.read_row_group(group, columns=needed), start, end, keys)
+                if may_hold(parquet.metadata.row_group(group), start, end, keys):
+                    table = matching(parquet.read_row_group(group, columns=needed), start, end, keys)
                     yield table if names is None else table.select(names)
 
     @contextmanager
-    def within(self, file: ColdFile) -> Iterator[None]:
+    def within(self, file: ColdFile | OrderedCopy) -> Iterator[None]:
         """Turn pyarrow's errors into ours. Raises as `open` does."""
         try:
             yield
         except FileNotFoundError as error:
-            raise ColdFileDamaged(self.path(file), "is missing") from error
+            self._reach()
+            raise ColdFileDamaged(file.path, "is missing") from error
         except (pa.ArrowException, OSError) as error:
-            self._reach(file.path)
-            raise ColdFileDamaged(self.path(file), "cannot be read") from error
+            self._reach()
+            if self._is_as_sealed(file):
+                raise ColdUnavailable(f"the cold file {file.path} did not come through, and is whole") from error
+            raise ColdFileDamaged(file.path, "cannot be read") from error
+
+    def content(self, path: str) -> builtins.bytes | None:
+        """Return a small file; None: there is none. Raises ColdUnavailable."""
+        try:
+            with self._filesystem.open_input_file(self._place(path)) as source:
+                return bytes(source.read())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ColdUnavailable("the cold store cannot be reached") from error
+
+    def source(self, path: str) -> Any:
+        """Open a file for reading at any place. Raises OSError or ArrowException."""
+        return self._filesystem.open_input_file(self._place(path))
 
     def digests(self, path: str) -> Digests:
         """Read a whole file and say what it is known by. Raises OSError or ArrowException."""
-        whole = hashlib.sha256()
-        with self._filesystem.open_input_file(self._place(path)) as source:
-            size, footer = source.size(), _footer(source)
-            source.seek(0)
-            while piece := source.read(_PIECE_BYTES):
-                whole.update(piece)
-        return Digests(size, whole.digest(), hashlib.sha256(footer).digest())
+        with self.source(path) as source:
+            footer = _footer(source)
+            return Digests(*digest(source), hashlib.sha256(footer).digest())
 
     def parquet(self, path: str) -> pq.ParquetFile:
         """Open a file that the manifest does not know yet. Raises OSError or ArrowException."""
-        return _parquet(self._filesystem.open_input_file(self._place(path)))
+        return _parquet(self.source(path))
 
     @contextmanager
     def create(self, path: str) -> Iterator[Any]:
         """Write a file, which is on disk once the body is through. Raises ColdUnavailable."""
         place = self._place(path)
+        folder = place.rpartition("/")[0]
         with self.writable():
-            self._filesystem.create_dir(place.rpartition("/")[0], recursive=True)
+            folders = disk.unsettled(folder) if self._is_local else []
+            self._filesystem.create_dir(folder, recursive=True)
             with self._filesystem.open_output_stream(place) as sink:
                 yield sink
-            self._settle(place)
+            if self._is_local:
+                disk.settle([place, *folders])
 
     def rename(self, old: str, new: str) -> None:
         """Give a file its name. Raises ColdUnavailable."""
         with self.writable():
             self._filesystem.move(self._place(old), self._place(new))
-            self._settle(self._place(new))
+            if self._is_local:
+                disk.settle([self._place(new).rpartition("/")[0]])
 
     def remove(self, path: str) -> bool:
         """Remove a file; return whether there was one. Raises ColdUnavailable."""
-        with self.writable(), suppress(FileNotFoundError):
-            self._filesystem.delete_file(self._place(path))
-            return True
-        return False
+        with self.writable():
+            try:
+                self._filesystem.delete_file(self._place(path))
+            except FileNotFoundError:
+                return False
+        return True
 
     def working_name(self, path: str) -> str:
         """Return the name of a file while it is written, which readers of whole folders pass over.
@@ -162,32 +185,37 @@ class Store:
 
     @contextmanager
     def writable(self) -> Iterator[None]:
+        """Turn errors of writing into ours. Raises ColdUnavailable."""
         try:
             yield
-        except FileNotFoundError:
-            raise
         except OSError as error:
             raise ColdUnavailable(f"the cold store cannot be written to: {error}") from error
 
     def _place(self, path: str) -> str:
         return f"{self._root}/{path}"
 
-    def _reach(self, path: str) -> None:
-        """Tell a file that is damaged from a store that is away. Raises ColdUnavailable."""
-        try:
-            self._filesystem.get_file_info(self._place(path))
-        except (pa.ArrowException, OSError) as error:
-            raise ColdUnavailable("the cold store cannot be reached") from error
+    def _reach(self) -> None:
+        """Tell a file that is missing or damaged from a store that is away. Raises ColdUnavailable."""
+        if self.content(MARK) is None:
+            raise ColdUnavailable("the cold store is not there: is it mounted?")
 
-    def _settle(self, place: str) -> None:
-        """Have a file, and its name, on disk."""
-        if self._is_local:
-            for one in (place, place.rpartition("/")[0]):
-                descriptor = os.open(one, os.O_RDONLY)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
+    def _is_as_sealed(self, file: ColdFile) -> bool:
+        """Read a file another time, because one failure may be of the way to it. Raises ColdUnavailable."""
+        try:
+            return self.digests(file.path).sha256 == file.sha256
+        except pa.ArrowException:
+            return False
+        except OSError as error:
+            raise ColdUnavailable(f"the cold file {file.path} cannot be reached") from error
+
+
+def digest(source: Any) -> tuple[int, bytes]:
+    """Read a whole file; return its size and its SHA-256. Raises OSError or ArrowException."""
+    whole = hashlib.sha256()
+    source.seek(0)
+    while piece := source.read(_PIECE_BYTES):
+        whole.update(piece)
+    return source.size(), whole.digest()
 
 
 def _footer(source: Any) -> bytes:
@@ -207,37 +235,8 @@ def _parquet(source: Any, metadata: pq.FileMetaData | None = None) -> pq.Parquet
     return pq.ParquetFile(source, metadata=metadata, pre_buffer=False, page_checksum_verification=True)
 
 
-def _metadata(footer: bytes) -> pq.FileMetaData:
-    return pq.read_metadata(pa.BufferReader(_MAGIC + footer))
-
-
 def _needed(names: list[str] | None, keyed: bool, *, timed: bool) -> list[str] | None:
     """Return the columns to read: those asked for, and those to choose rows by."""
     if names is None:
         return None
     return list(dict.fromkeys([*names, *(["device_key"] if keyed else []), *(["time"] if timed else [])]))
-
-
-def _may_hold(group: Any, start: datetime | None, end: datetime | None, keys: pa.Array | None) -> bool:
-    """Whether a row group can hold what is looked for, by its statistics."""
-    for index in range(group.num_columns):
-        column = group.column(index)
-        statistics = column.statistics
-        if column.path_in_schema == "time" and statistics is not None and statistics.has_min_max:
-            if (start is not None and statistics.max < start) or (end is not None and statistics.min >= end):
-                return False
-        elif column.path_in_schema == "device_key" and keys is not None and statistics is not None:
-            inside = pc.and_(pc.greater_equal(keys, statistics.min), pc.less_equal(keys, statistics.max))
-            if not pc.any(inside).as_py():
-                return False
-    return True
-
-
-def _matching(table: pa.Table, start: datetime | None, end: datetime | None, keys: pa.Array | None) -> pa.Table:
-    if keys is not None:
-        table = table.filter(pc.is_in(table["device_key"], keys))
-    if start is not None:
-        table = table.filter(pc.greater_equal(table["time"], pa.scalar(start, table.schema.field("time").type)))
-    if end is not None:
-        table = table.filter(pc.less(table["time"], pa.scalar(end, table.schema.field("time").type)))
-    return table

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, text
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
-from shared.cold import hot
+from shared.cold import hot, ordered_manifest
 from shared.cold.contents import DeviceRows
 from shared.cold.hot import Source
 from shared.cold.manifest import ColdFile
@@ -64,16 +64,21 @@ def enter(
     """Make a file live, in the place of an older one. Raises InTheWay."""
     if older is not None:
         retire(connection, older)
-    noted = connection.execute(text("DELETE FROM cold_leftovers WHERE path = :path"), {"path": file.path})
-    if noted.rowcount != 1:
-        raise InTheWay("the file was removed as a leftover")
+    claim(connection, file.path)
     connection.execute(_FILE, file._asdict())
     cursor: Any = connection.connection.cursor()
     cursor.copy_expert("COPY cold_summaries FROM STDIN", io.StringIO("".join(_lines(file, devices))))
 
 
+def claim(connection: Connection, path: str) -> None:
+    """Take a file that was noted, and is to count now. Raises InTheWay."""
+    if connection.execute(text("DELETE FROM cold_leftovers WHERE path = :path"), {"path": path}).rowcount != 1:
+        raise InTheWay("the file was removed as a leftover")
+
+
 def retire(connection: Connection, file: ColdFile) -> None:
     """Take a file out of the manifest; it stays on disk for whoever still reads it. Raises InTheWay."""
+    ordered_manifest.retire(connection, file.id)
     if connection.execute(text("DELETE FROM cold_files WHERE id = :id"), {"id": file.id}).rowcount != 1:
         raise InTheWay("the day has another file by now")
     connection.execute(text("INSERT INTO cold_leftovers (path, was_live) VALUES (:path, true)"), {"path": file.path})
@@ -94,15 +99,21 @@ def drop_partition(connection: Connection, source: Source, rows: int) -> None:
     # Who waits here has the parent in hand, which is what comes next; and records for this day besides.
     if connection.execute(_WAITED_FOR, {"table": table}).scalar_one():
         raise InTheWay("records are coming for the day")
-    connection.execute(text(f"LOCK TABLE ONLY {source.stream.table} IN ACCESS EXCLUSIVE MODE"))
-    connection.execute(text(f"DROP TABLE {table}"))
+    _drop(connection, source)
 
 
 def drop_unread(connection: Connection, source: Source) -> None:
     """Drop a day's partition with all that is in it. Raises DatabaseUnavailable when somebody is in the way."""
     connection.execute(_PATIENTLY)
     connection.execute(text("LOCK TABLE cold_files IN ACCESS EXCLUSIVE MODE"))
-    connection.execute(text(f"LOCK TABLE ONLY {source.stream.table} IN ACCESS EXCLUSIVE MODE"))
+    _drop(connection, source)
+
+
+def _drop(connection: Connection, source: Source) -> None:
+    parent = source.stream.table
+    connection.execute(text(f"LOCK TABLE ONLY {parent} IN ACCESS EXCLUSIVE MODE"))
+    # DROP needs these, too. Now only a VACUUM can have one of them: all writers would wait with us for its end.
+    connection.execute(text(f"LOCK TABLE {source.table}, {parent}_default IN ACCESS EXCLUSIVE MODE NOWAIT"))
     connection.execute(text(f"DROP TABLE {source.table}"))
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Engine, text
 
-from shared.cold import hot
+from shared.cold import hot, mark
 from shared.cold.hot import Source
 from shared.cold.sealing import Sealed, seal
 from shared.cold.store import Store
@@ -35,11 +35,12 @@ class Failed(NamedTuple):
 
 
 @contextmanager
-def alone(engine: Engine) -> Iterator[None]:
+def alone(engine: Engine, store: Store) -> Iterator[None]:
     """Be the only one at the upkeep of this cold tier.
 
     Raises:
         Conflict: somebody else is.
+        ColdUnavailable, Misconfigured: the store is away, or is another one than before.
         WeirError: the database's errors.
     """
     with translated(), engine.connect() as connection:
@@ -47,6 +48,7 @@ def alone(engine: Engine) -> Iterator[None]:
         if not connection.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK}).scalar_one():
             raise Conflict("another process is at the upkeep of the cold tier")
         try:
+            mark.ensure(engine, store)
             yield
         finally:
             # The lock is the connection's, which goes with it: back in the pool it would hold it for ever.

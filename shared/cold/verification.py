@@ -7,10 +7,11 @@ from typing import NamedTuple
 import pyarrow as pa
 from sqlalchemy import Engine
 
-from shared.cold import contents, manifest
+from shared.cold import contents, manifest, mark, ordered_manifest
 from shared.cold.contents import Contents
 from shared.cold.manifest import ColdFile
-from shared.cold.store import Store
+from shared.cold.ordered_manifest import OrderedCopy
+from shared.cold.store import Store, digest
 from shared.database import translated
 from shared.errors import ColdFileDamaged
 from shared.streams import Stream
@@ -19,6 +20,9 @@ ADVICE = (
     "put a copy of this very file back (its SHA-256 is in cold_files); where there is none, its records are lost: "
     "DELETE FROM cold_files WHERE path = '{path}' lets answers go on without them"
 )
+
+
+COPY_ADVICE = "DELETE FROM cold_ordered WHERE path = '{path}', and `weir seal` makes another of the day's file"
 
 
 class Verified(NamedTuple):
@@ -34,7 +38,13 @@ class Verified(NamedTuple):
 
 
 def verify(engine: Engine, store: Store, streams: Iterable[Stream]) -> Iterator[Verified]:
-    """Yield every live file, once it is looked at. Raises DatabaseUnavailable or ColdUnavailable."""
+    """Yield every live file, once it is looked at.
+
+    Raises:
+        ColdUnavailable, Misconfigured: the store is away, or is another one; of its files nothing can be said.
+        DatabaseUnavailable: nobody knows of any.
+    """
+    mark.check(engine, store)
     for stream in streams:
         with manifest.snapshot(engine) as connection:
             files = manifest.files(connection, stream.name)
@@ -44,6 +54,24 @@ def verify(engine: Engine, store: Store, streams: Iterable[Stream]) -> Iterator[
                 continue  # another has taken its place since, and it may be gone
             advice = ADVICE.format(path=file.path) if fault else None
             yield Verified(stream.name, file.day, store.path(file), file.rows, file.bytes, fault, advice)
+        yield from _copies(engine, store, stream)
+
+
+def _copies(engine: Engine, store: Store, stream: Stream) -> Iterator[Verified]:
+    """The ordered copies, whose rows are in the files already."""
+    with manifest.snapshot(engine) as connection:
+        copies = ordered_manifest.copies(connection, stream.name)
+    for copy in copies:
+        fault = None
+        try:
+            with store.within(copy), store.source(copy.path) as source:
+                if digest(source) != (copy.bytes, copy.sha256):
+                    fault = "has another size or SHA-256"
+        except ColdFileDamaged as error:
+            fault = error.fault
+        if fault is None or _counts(engine, stream, copy):
+            advice = COPY_ADVICE.format(path=copy.path) if fault else None
+            yield Verified(stream.name, copy.day, store.path(copy), 0, copy.bytes, fault, advice)
 
 
 def look(engine: Engine, store: Store, streams: Iterable[Stream]) -> tuple[int, list[ColdFileDamaged]]:
@@ -51,6 +79,7 @@ def look(engine: Engine, store: Store, streams: Iterable[Stream]) -> tuple[int, 
 
     Returns how many files there are, and the damaged ones. Raises as `verify` does.
     """
+    mark.check(engine, store)
     with manifest.snapshot(engine) as connection:
         files = [file for stream in streams for file in manifest.files(connection, stream.name)]
     damaged = []
@@ -82,3 +111,8 @@ def _is_live(engine: Engine, file: ColdFile) -> bool:
     with translated(), engine.connect() as connection:
         live = manifest.of_day(connection, file.stream, file.day)
     return live is not None and live.id == file.id
+
+
+def _counts(engine: Engine, stream: Stream, copy: OrderedCopy) -> bool:
+    with translated(), engine.connect() as connection:
+        return copy in ordered_manifest.copies(connection, stream.name)

@@ -21,17 +21,14 @@ _CODES = (
     ("out of range", "not_finite"),
     ("timezone component", "timestamp_without_offset"),
     ("datetime", "not_a_timestamp"),
-    ("UUID", "not_a_uuid"),
-    ("Expected `uuid`", "not_a_uuid"),
+    ("UUID", "not_a_uuid"), ("Expected `uuid`", "not_a_uuid"),
     ("Expected `float`", "not_a_number"),
     ("Expected `array", "not_an_array"),
     ("Expected `object", "not_an_object"),
-    ("of length >= 1", "empty"),
-    ("of length <=", "too_long"),
+    ("of length >= 1", "empty"), ("of length <=", "too_long"),
     ("Expected `int` ", "out_of_range"),
-    ("Expected `int | str`", "not_a_text_or_integer"),
-    ("Expected `str`", "not_a_text"),
-)
+    ("Expected `int | str`", "not_a_text_or_integer"), ("Expected `str`", "not_a_text"),
+)  # fmt: skip
 _UNKNOWN_FIELD = "Object contains unknown field `"
 _FIELD_AT_PATH = re.compile(r"at `\$\.(\w+)")
 _FIELD_IN_TEXT = re.compile(r"field `(\w+)`")

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from shared.streams.decoding import (
     NDJSON,
@@ -73,6 +73,8 @@ _TUPLES = np.dtype(
 #: Length of one row in bytes.
 ROW_BYTES = _TUPLE.size
 
+Column = Sequence[float] | NDArray[np.float64]
+
 _reading = Decoder(Reading)
 _device_reading = Decoder(DeviceReading)
 _columns = msgspec.json.Decoder(Columns)
@@ -113,6 +115,18 @@ def decode(body: bytes, media_type: str, now: int, bounds: TimeBounds, limit: in
         return _encode(columns, indices, rejected, [keys.get(device_id, 0) for device_id in device_ids], now, bounds)
 
     return Submission(frozenset(device_ids), partial(items, body, media_type, _device_reading.fields), encode)
+
+
+def pack(keys: ArrayLike, times: ArrayLike, x: Column, y: ArrayLike, z: ArrayLike) -> NDArray[np.void]:
+    """Make binary COPY tuples of columns, one record each; times are as `microseconds` returns them."""
+    rows = np.empty(len(x), _TUPLES)
+    rows["fields"] = 5
+    rows["key_bytes"] = 4
+    for name in ("time", "x", "y", "z"):
+        rows[f"{name}_bytes"] = 8
+    rows["key"], rows["time"] = keys, times
+    rows["x"], rows["y"], rows["z"] = x, y, z
+    return rows
 
 
 def count(rows: bytes) -> int:
@@ -190,14 +204,8 @@ def _encode(
     bounds: TimeBounds,
 ) -> Encoded:
     """Pack the rows whose device is known (its key is not 0) and whose time is plausible."""
-    rows = np.empty(len(columns.x), _TUPLES)
-    rows["fields"] = 5
-    rows["key_bytes"] = 4
-    for name in ("time", "x", "y", "z"):
-        rows[f"{name}_bytes"] = 8
-    rows["key"] = keys
-    rows["time"] = _times(columns.timestamp, now, len(rows))
-    rows["x"], rows["y"], rows["z"] = columns.x, columns.y, columns.z
+    times = _times(columns.timestamp, now, len(columns.x))
+    rows = pack(keys, times, columns.x, columns.y, columns.z)
 
     faults = (
         (rows["key"] == 0, "unknown_device", "device_id"),

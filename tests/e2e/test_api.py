@@ -142,7 +142,7 @@ def test_last_page_that_is_full_has_no_link(http):
 def test_device_is_made_shown_and_listed(http):
     user = new_user(http)
     device_id = new_device(http, user, "roof")
-    device = {"id": device_id, "user_id": user["id"], "name": "roof"}
+    device = {"id": device_id, "user_id": user["id"], "name": "roof", "retention_days": None}
     assert str(UUID(device_id)) == device_id
     assert http.get(f"/devices/{device_id}").json() == device
     assert http.get("/devices/", params={"user_id": user["id"]}).json() == [device]
@@ -523,6 +523,47 @@ def test_users_devices_are_counted_together_and_each_by_itself(running_weir, met
     }
 
 
+WHOLE_QUESTION = {"axes": "y,x", "quantiles": "0.1,1,0.5", "histogram": 2, "magnitude": "true", "bucket": "1m"}
+WHOLE_BODY = {"axes": ["x", "y"], "quantiles": [0.1, 0.5, 1], "histogram": 2, "magnitude": True, "bucket": "PT60S"}
+
+
+def test_question_may_be_asked_in_query_or_body(running_weir, device):
+    batch = [{"x": 3 * k, "y": 4 * k, "z": 0, "timestamp": at(30 * k)} for k in range(11)]
+    send(running_weir, device, batch)
+    path = f"/devices/{device}/analytics/"
+    found = answer_of(running_weir.http, path, **WHOLE_QUESTION)
+    asked = running_weir.http.post(path, params={"wait": 30}, json=WHOLE_BODY).json()["result"]
+    assert found == asked
+    assert [name for name in ("x", "y", "z", "magnitude") if name in found] == ["x", "y", "magnitude"]
+    assert found["magnitude"] == {
+        "min": 0.0,
+        "max": 50.0,
+        "count": 11,
+        "sum": 275.0,
+        "median": 25.0,
+        "quantiles": {"0.1": 5.0, "0.5": 25.0, "1": 50.0},
+        "histogram": {"edges": [0.0, 25.0, 50.0], "counts": [5, 6]},
+    }
+    assert [(one["start"], one["magnitude"]["count"]) for one in found["buckets"]] == [
+        ((DAY + timedelta(minutes=minute)).isoformat(), 1 if minute == 5 else 2) for minute in range(6)
+    ]
+    last = found["buckets"][-1]
+    assert (last["end"], last["x"]) == ((DAY + timedelta(minutes=6)).isoformat(), axis([30.0]) | {"quantiles": ANY_30})
+
+
+ANY_30 = {"0.1": 30.0, "0.5": 30.0, "1": 30.0}
+
+
+def test_statistics_of_all_are_of_every_device(weir):
+    weir.start("api", "consumer", "worker")
+    for number in range(3):
+        weir.http.post(f"/devices/{weir.device()}/stats/", json=reading(number))
+    weir.wait_until_stored(3)
+    for method in ("GET", "POST"):
+        found = weir.http.request(method, "/analytics/", params={"wait": 30}).json()["result"]
+        assert (found["x"], found["hot"]) == (axis([0.0, 1.0, 2.0]), 3)
+
+
 def test_user_without_devices_has_statistics_of_nothing(http):
     user = new_user(http)
     path = f"/users/{user['id']}/analytics/"
@@ -657,6 +698,8 @@ def test_openapi_describes_every_path_of_the_contract(http):
         "/devices/{device_id}/stats/": {"post"},
         "/devices/{device_id}/stats/batch": {"post"},
         "/stats/batch": {"post"},
+        "/events": {"post"},
+        "/api/events": {"post"},
         "/stats/": {"get"},
         "/stats/{device_id}/": {"get"},
         "/receipts/{receipt_id}": {"get"},

@@ -442,6 +442,88 @@ def test_bad_window_of_statistics_is_refused_with_its_name(http, device, path, f
         assert [name for name, _ in found] == [field]
 
 
+BAD_QUESTIONS = [
+    ("axes", MARKER),
+    ("axes", ""),
+    ("axes", "x,,y"),
+    ("quantiles", MARKER),
+    ("quantiles", ""),
+    ("quantiles", "0.5,"),
+    ("quantiles", "NaN"),
+    ("quantiles", "1.01"),
+    ("quantiles", "-0.1"),
+    ("quantiles", ",".join(f"0.{number:02}" for number in range(10, 70))),
+    ("quantiles", "0." + "5" * 5000),
+    ("histogram", "0"),
+    ("histogram", "1001"),
+    ("histogram", "-1"),
+    ("histogram", MARKER),
+    ("magnitude", MARKER),
+    ("bucket", ""),
+    ("bucket", MARKER),
+    ("bucket", "0s"),
+    ("bucket", "-1h"),
+    ("bucket", "1"),
+    ("bucket", "1y"),
+    ("bucket", "P1M"),
+    ("bucket", "P"),
+    ("bucket", "PT"),
+    ("bucket", "P1DT"),
+    ("bucket", "PT0.0001S"),
+    ("bucket", "999999999w"),
+    ("bucket", "4000d"),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), BAD_QUESTIONS)
+def test_bad_question_is_refused_with_its_name(http, device, field, value):
+    for path in (f"/devices/{device}/analytics/", "/users/1/analytics/", "/analytics/"):
+        for method in ("GET", "POST"):
+            found = faults(http.request(method, path, params={field: value}), 422)
+            assert [name for name, _ in found] == [field]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("axes", []),
+        ("axes", "x"),
+        ("axes", ["x", MARKER]),
+        ("quantiles", []),
+        ("quantiles", [MARKER]),
+        ("quantiles", [0.5, 1.5]),
+        ("quantiles", [0.5] * 51),
+        ("histogram", 0),
+        ("histogram", "7"),
+        ("histogram", 1e300),
+        ("magnitude", "true"),
+        ("bucket", 3600),
+        ("bucket", MARKER),
+        ("start", MARKER),
+        ("end", "2025-01-01T00:00:00"),
+        ("group_by", MARKER),
+    ],
+)
+def test_bad_question_in_a_body_is_refused_with_its_name(http, running_weir, field, value):
+    running_weir.device()  # so that user 1 exists
+    body = {"start": "2025-01-01T00:00:00", field: value}
+    found = faults(http.post("/users/1/analytics/", json=body), 422)
+    assert {str(name).partition(".")[0] for name, _ in found} == {field}
+
+
+def test_question_with_unknown_words_or_a_number_that_is_none_is_refused(http, device):
+    path = f"/devices/{device}/analytics/"
+    assert faults(http.post(path, json={MARKER: 1}), 422)
+    assert faults(http.post(path, content=b'{"quantiles": [NaN]}', headers={"Content-Type": "application/json"}), 422)
+    assert faults(http.post(path, json=[MARKER]), 422)
+
+
+def test_more_buckets_than_an_answer_may_have_are_refused(http, device):
+    asked = {"start": "2025-01-01T00:00:00Z", "end": "2026-01-01T00:00:00Z", "bucket": "52m"}
+    assert faults(http.get(f"/devices/{device}/analytics/", params=asked), 422) == [("bucket", "too_many")]
+    assert http.get(f"/devices/{device}/analytics/", params=asked | {"bucket": "53m"}).status_code == 200
+
+
 @pytest.mark.parametrize(("field", "value"), PAGES)
 @pytest.mark.parametrize("path", ["/users/", "/devices/"])
 def test_bad_page_of_a_list_is_refused_with_its_name(http, path, field, value):

@@ -6,15 +6,17 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from cold_tier import COLUMNS, DAY, MIDNIGHT, ColdTier, readings
 from factories import Weir, partition
 
 from shared.cold import manifest, upkeep
+from shared.cold.sealing import Sealed
 from shared.cold.switch import InTheWay
 from shared.cold.writing import STEPS
-from shared.errors import Conflict, DatabaseUnavailable
+from shared.errors import ColdFileDamaged, Conflict, DatabaseUnavailable
 from shared.exact_sum import ExactSum
 
 DEVICE = "11111111-1111-4111-8111-11111111111{}"
@@ -250,10 +252,29 @@ def test_file_that_was_removed_as_a_leftover_cannot_come_to_count(cold: ColdTier
     assert cold.all() == sorted(rows)
 
 
+def test_damaged_file_keeps_late_readings_hot(cold: ColdTier) -> None:
+    cold.insert(readings(500, seed=1))
+    cold.seal()
+    place = Path(cold.store.path(cold.file()))
+    whole = bytearray(place.read_bytes())
+    whole[len(whole) // 3] ^= 1
+    place.write_bytes(whole)
+    cold.insert(readings(500, seed=2))
+    for _ in range(2):
+        with pytest.raises(ColdFileDamaged, match=cold.file().path):
+            cold.seal()
+    assert place.read_bytes() == whole
+    # Other days are sealed all the same.
+    cold.insert(readings(10, seed=3, day=MIDNIGHT + timedelta(days=1)))
+    found = upkeep.seal_all(cold.engine, cold.store, cold.sources(DAY + timedelta(days=2)), timedelta(minutes=1))
+    assert [type(one) for one in found] == [upkeep.Failed, Sealed]
+    assert cold.weir.stored() == 500
+
+
 def test_only_one_seals_at_a_time(cold: ColdTier) -> None:
-    with upkeep.alone(cold.engine), pytest.raises(Conflict), upkeep.alone(cold.engine):
+    with upkeep.alone(cold.engine, cold.store), pytest.raises(Conflict), upkeep.alone(cold.engine, cold.store):
         pass
-    with upkeep.alone(cold.engine):
+    with upkeep.alone(cold.engine, cold.store):
         pass
 
 

@@ -1,15 +1,18 @@
 """What the benchmark concludes from what it measured."""
 
 import json
+from collections import Counter
+from datetime import date
 
 import pytest
 
 from cli.bench.backlog import split
+from cli.bench.days import OTHERS, batches
 from cli.bench.figures import Comparison, Figures, Invalid, Summary, Target, Verdict
 from cli.bench.report import as_json, rounded
 from cli.bench.targets import COMPARISONS
 from cli.bench.wrk import Load
-from shared.streams.readings import ROW_BYTES
+from shared.streams.readings import ROW_BYTES, unpack
 
 FASTER, SMALLER = Target(0.4, 0.6), Target(1.2, 1.05)
 
@@ -107,6 +110,15 @@ def test_results_are_kept_as_plain_json():
 def test_backlog_is_cut_between_records():
     size = ROW_BYTES
     assert [len(body) // size for body in split(bytes(7 * size), 3)] == [3, 3, 1]
+
+
+def test_day_of_readings_has_the_rows_it_says():
+    day = date(2026, 1, 31)
+    found = unpack(b"".join(batches([3, 4], day, 5000)))
+    times = [record["timestamp"] for _, record in found]
+    assert Counter(key for key, _ in found) == {3: 5000, 4: OTHERS}
+    assert times == sorted(times)
+    assert {time.date() for time in times} == {day}
 
 
 @pytest.mark.parametrize(("value", "text"), [(123456.7, "123,457"), (99.94, "99.9"), (0.03921, "0.0392"), (0.0, "0")])

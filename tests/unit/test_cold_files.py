@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from shared.cold import contents, layout, writing
 from shared.cold.manifest import ColdFile
 from shared.cold.merging import Merger
-from shared.cold.store import Store
+from shared.cold.store import MARK, Store
 from shared.errors import ColdFileDamaged, ColdUnavailable, Misconfigured
 from shared.streams import READINGS
 
@@ -48,6 +48,7 @@ def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
+    (tmp_path / MARK).touch()
     return Store(str(tmp_path))
 
 
@@ -119,7 +120,8 @@ def damaged(store: Store, file: ColdFile, content: bytes) -> str | None:
         error = found
     place.write_bytes(whole)
     if error:
-        assert str(place) in str(error)
+        assert file.path in str(error)
+        assert str(place) not in str(error)  # the API tells it to its clients
         return error.fault
     assert after.equals(before)
     return None
@@ -154,6 +156,53 @@ def test_missing_file_is_damaged(store: Store) -> None:
     assert not store.remove(file.path)
     with pytest.raises(ColdFileDamaged, match="is missing"):
         store.read(file)
+
+
+class OnceBroken:
+    """A file whose pages fail to be read, as over a network, though it is whole."""
+
+    def __init__(self, parquet) -> None:
+        self._parquet = parquet
+
+    def __getattr__(self, name: str):
+        return getattr(self._parquet, name)
+
+    def __enter__(self) -> "OnceBroken":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._parquet.close()
+
+    def read_row_group(self, *_: object, **__: object):
+        raise OSError("the connection was reset")
+
+
+def test_file_that_did_not_come_through_is_not_called_damaged(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = written(store, readings(500, seed=1))
+    whole = store.open
+    monkeypatch.setattr(store, "open", lambda file: OnceBroken(whole(file)))
+    with pytest.raises(ColdUnavailable):
+        store.read(file)
+
+
+def test_file_that_is_missing_where_no_store_is_is_not_called_damaged(store: Store, tmp_path: Path) -> None:
+    file = written(store, readings(5, seed=1))
+    tmp_path.rename(tmp_path.with_name("away"))
+    with pytest.raises(ColdUnavailable, match="mounted"):
+        store.read(file)
+
+
+def test_folders_that_were_made_for_a_file_are_on_disk_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settled: set[Path] = set()
+
+    def settle(descriptor: int) -> None:
+        settled.add(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+    monkeypatch.setattr("os.fsync", settle)
+    file = written(Store(str(tmp_path / "volume" / "cold")), readings(5, seed=1))
+    named = tmp_path / "volume" / "cold" / file.path
+    assert {tmp_path, *list(named.parents)[:4]} <= settled
+    assert tmp_path.parent not in settled
 
 
 def test_store_that_cannot_be_written_to_is_unavailable(tmp_path: Path) -> None:

@@ -25,6 +25,9 @@ WRONG = {
     "WEIR_BODIES_LIMIT_BYTES": ("4194303", "WEIR_BODY_LIMIT_BYTES is greater than WEIR_BODIES_LIMIT_BYTES"),
     "WEIR_BATCH_WAIT": ("61", "WEIR_BATCH_WAIT is greater than WEIR_WRITE_DEADLINE"),
     "WEIR_JOB_RETENTION": ("PT5M", "WEIR_JOB_DEADLINE is greater than WEIR_JOB_RETENTION"),
+    "WEIR_COLD_URL": ("cold", "WEIR_COLD_URL: must be an absolute path"),
+    "WEIR_COLD_GRACE": ("PT5M", "WEIR_JOB_DEADLINE is greater than WEIR_COLD_GRACE"),
+    "WEIR_RETENTION_DAYS_EVENTS": ("0", "WEIR_RETENTION_DAYS_EVENTS: Input should be greater than 0"),
     "WEIR_TIMESTAMP_AHEAD": ("P8D", "WEIR_TIMESTAMP_AHEAD reaches further than WEIR_PARTITIONS_AHEAD"),
 }
 

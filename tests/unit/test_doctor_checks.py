@@ -6,6 +6,7 @@ from cli.doctor import broker
 from cli.doctor.checks import Check, State, attempted, ok, warn, worst
 from shared.broker import inspection
 from shared.errors import BrokerUnavailable
+from shared.streams import STREAMS
 
 AS_DESIGNED = {
     "name": "weir.readings",
@@ -85,8 +86,16 @@ def test_consumer_timeout_of_a_policy_counts_before_the_files():
 
 
 def consumers(*prefetches: int, channel: str = "one") -> list[dict[str, object]]:
-    queue = {"queue": {"name": "weir.readings"}, "channel_details": {"name": channel}}
-    return [queue | {"prefetch_count": prefetch} for prefetch in prefetches]
+    """Of every stream the same."""
+    return [
+        {
+            "queue": {"name": stream.queue},
+            "channel_details": {"name": f"{stream.name} {channel}"},
+            "prefetch_count": one,
+        }
+        for stream in STREAMS
+        for one in prefetches
+    ]
 
 
 def test_consumer_without_a_bound_is_named():

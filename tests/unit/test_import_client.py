@@ -76,7 +76,7 @@ def test_problem_becomes_its_error_with_the_sentence_it_brings(status, error):
 def test_invalid_input_names_its_field():
     weir, _ = client(problem(422, errors=[{"field": "start", "code": "not_a_timestamp", "message": "must be a date"}]))
     with pytest.raises(InvalidRecord, match="start must be a date") as caught:
-        weir.statistics("d", "soon", None)
+        weir.statistics("d", start="soon")
     assert (caught.value.code, caught.value.field) == ("not_a_timestamp", "start")
 
 

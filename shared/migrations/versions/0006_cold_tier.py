@@ -46,6 +46,8 @@ STATEMENTS = (
         since timestamptz NOT NULL DEFAULT now()
     )
     """,
+    # The mark that is in the store, too: one row, once something was sealed.
+    "CREATE TABLE cold_store (id uuid NOT NULL, one boolean PRIMARY KEY DEFAULT true CHECK (one))",
     "ALTER TABLE devices ADD COLUMN retention_days integer CHECK (retention_days > 0)",
 )
 

@@ -1,0 +1,139 @@
+"""Hot and cold events as one series of Arrow batches, for DuckDB."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from itertools import chain
+from tempfile import TemporaryFile
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import pyarrow as pa
+from pyarrow import csv
+from sqlalchemy import Connection
+
+from shared.cold import manifest
+from shared.cold.manifest import ColdFile
+from shared.cold.store import Store
+from shared.days import Days
+from shared.segments import Segment
+from shared.streams import EVENTS
+
+#: Of the file in which hot events wait for DuckDB: as much is written, and read, at a time.
+_BLOCK_BYTES = 1 << 20
+
+#: Microseconds from the day before 0001-01-01, from which Python counts its days, to 1970, from which DuckDB does.
+_DAY = 86_400_000_000
+_MICROSECOND = timedelta(microseconds=1)
+_EPOCH = date(1970, 1, 1).toordinal() * _DAY
+
+_TYPES = {
+    "time": pa.timestamp("us", tz="UTC"),
+    "user_id": pa.string(),
+    "event_type": pa.string(),
+    "properties": pa.string(),
+}
+
+
+#: Of all that an event may carry, only what a segment looks at: an object with that one name.
+_PROPERTY = "jsonb_build_object(%(name)s, properties -> %(name)s)"
+
+
+class Batches(NamedTuple):
+    """Batches of one schema; they can be gone through once."""
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+
+
+class Selection:
+    """The events of a window as they are in one moment: `take` within a snapshot, then leave it and read `batches`."""
+
+    def __init__(self, columns: Sequence[str], segment: Segment | None, start: datetime | None, end: datetime) -> None:
+        looked_at = [] if segment is None else [segment.path[0]]
+        self._schema = pa.schema([(name, _TYPES[name]) for name in dict.fromkeys([*columns, *looked_at])])
+        self._segment = segment
+        self.start, self.end = start, end
+        self._hot = TemporaryFile(buffering=_BLOCK_BYTES)  # noqa: SIM115 - closed by __exit__
+        self.files: list[ColdFile] = []
+        self.hot_rows = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._hot.close()
+
+    def take(self, connection: Connection) -> None:
+        """Note the cold files and copy the hot events. Raises the driver's errors."""
+        self.files = manifest.files(connection, EVENTS.name, self.start, self.end)
+        cursor: Any = connection.connection.cursor()
+        conditions = "time < %(end)s" if self.start is None else "time < %(end)s AND time >= %(start)s"
+        wanted = ", ".join(_PROPERTY if name == "properties" else name for name in self._schema.names)
+        query = f"SELECT {wanted} FROM {EVENTS.table} WHERE {conditions}"  # noqa: S608
+        name = self._segment.path[1] if self._segment and len(self._segment.path) > 1 else None
+        parameters = {"start": self.start, "end": self.end, "name": name}
+        cursor.copy_expert(f"COPY ({cursor.mogrify(query, parameters).decode()}) TO STDOUT (FORMAT csv)", self._hot)
+        self.hot_rows = cursor.rowcount
+
+    def batches(self, store: Store, taken: Callable[[pa.RecordBatch], None]) -> Batches:
+        """Give what was taken, and tell of each batch. The batches raise ColdFileDamaged and ColdUnavailable."""
+
+        def all_of_them() -> Iterator[pa.RecordBatch]:
+            for batch in chain(self._cold_batches(store), self._hot_batches()):
+                yield batch
+                taken(batch)
+
+        return Batches(self._schema, all_of_them())
+
+    def _cold_batches(self, store: Store) -> Iterator[pa.RecordBatch]:
+        for file in self.files:
+            for table in store.pieces(file, self._schema.names, start=self._from(file), end=self._until(file)):
+                yield from table.cast(self._schema).to_batches()
+
+    def _from(self, file: ColdFile) -> datetime | None:
+        return self.start if self.start is not None and file.first < self.start else None
+
+    def _until(self, file: ColdFile) -> datetime | None:
+        return self.end if file.last >= self.end else None
+
+    def _hot_batches(self) -> Iterator[pa.RecordBatch]:
+        if not self.hot_rows:
+            return  # which pyarrow takes for a fault
+        self._hot.seek(0)
+        with csv.open_csv(
+            self._hot,
+            csv.ReadOptions(column_names=self._schema.names, block_size=_BLOCK_BYTES),
+            csv.ParseOptions(newlines_in_values=True),
+            csv.ConvertOptions(column_types=self._schema, null_values=[]),
+        ) as reader:
+            yield from reader
+
+
+def local_day(days: Days) -> str:
+    """Return DuckDB's SQL for the local day that `time` is in, as date.toordinal has it: never below zero.
+
+    Where days begin and end is zoneinfo's word; DuckDB has zones of its own, which may be of another year.
+    """
+    *earlier, last = ((_microseconds(period.end), period.offset // _MICROSECOND + _EPOCH) for period in days.periods)
+    added = str(last[1])
+    for end, offset in reversed(earlier):
+        added = f"if(epoch_us(time) < {end}, {offset}, {added})"
+    return f"((epoch_us(time) + {added}) // {_DAY})"
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // _MICROSECOND
+
+
+def condition(segment: Segment | None) -> tuple[str, list[str]]:
+    """Return DuckDB's SQL for `is in the segment`, and its parameters."""
+    if segment is None:
+        return "true", []
+    column, *names = segment.path
+    if not names:
+        return f"{column} = ?", [segment.value]
+    # A JSON pointer (RFC 6901) takes any name; with ~ and / written as ~0 and ~1.
+    pointer = "".join("/" + name.replace("~", "~0").replace("/", "~1") for name in names)
+    return f"json_extract_string({column}, ?) = ?", [pointer, segment.value]

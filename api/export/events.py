@@ -1,0 +1,62 @@
+"""Events over any time, hot and cold, the oldest first, in constant memory."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from tempfile import TemporaryFile
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from sqlalchemy import Connection, Engine
+
+from api.export.columns import BATCH, EVENTS
+from api.export.days import DAY, days, midnight
+from api.window import NEWEST, OLDEST, Window
+from shared.cold import layout, manifest
+from shared.cold.hot import Source, copy
+from shared.cold.merging import Merger
+from shared.cold.store import Store
+from shared.streams import EVENTS as STREAM
+
+_COLUMNS = ["event_id", "user_id", "event_type", "time", "properties"]
+
+
+def batches(engine: Engine, store: Store, window: Window) -> Iterator[pa.RecordBatch]:
+    """Yield the events, by time and id. Each day is one moment of its own, as with readings; its hot events wait in a
+    temporary file.
+
+    Raises:
+        DatabaseUnavailable, ColdFileDamaged, ColdUnavailable: also in the middle.
+    """
+    start, end = window.start or OLDEST, window.end or NEWEST
+    with manifest.snapshot(engine) as connection:
+        found = days(connection, STREAM, start, end)
+    for begin in map(midnight, found):
+        for table in _of_day(engine, store, max(start, begin), min(end, begin + DAY)):
+            shown = table.select(_COLUMNS).rename_columns(EVENTS.names).cast(EVENTS)
+            yield from shown.to_batches(BATCH)
+
+
+def _of_day(engine: Engine, store: Store, start: datetime, end: datetime) -> Iterator[pa.Table]:
+    with TemporaryFile() as spool:
+        with manifest.snapshot(engine) as connection:
+            files = manifest.files(connection, STREAM.name, start, end)
+            _spool(connection, start, spool)
+        merger = Merger(STREAM.cold.order, (table for file in files for table in store.pieces(file) if len(table)))
+        for table in _merged(merger, spool):
+            inside = pc.and_(pc.greater_equal(table["time"], pa.scalar(start)), pc.less(table["time"], pa.scalar(end)))
+            yield table.filter(inside)
+
+
+def _spool(connection: Connection, start: datetime, spool: IO[bytes]) -> None:
+    """Write what is hot of a day to a file, sorted."""
+    with pa.ipc.new_stream(spool, layout.schema(STREAM)) as writer:
+        copy(connection, Source(STREAM, start.date(), STREAM.table), {}, writer.write_table)
+    spool.seek(0)
+
+
+def _merged(merger: Merger, spool: IO[bytes]) -> Iterator[pa.Table]:
+    with pa.ipc.open_stream(spool) as hot:
+        for batch in hot:
+            yield from merger.add(pa.Table.from_batches([batch]))
+    yield from merger.rest()

@@ -1,0 +1,35 @@
+"""A window: the span of time that a question is about."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from shared.errors import InvalidRecord
+
+#: What stands for an open start, and for an open end: nothing that is stored lies beyond.
+OLDEST, NEWEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A span of time, its start in it and its end not; either may be open."""
+
+    start: datetime | None
+    end: datetime | None
+
+
+def window(start: datetime | None, end: datetime | None) -> Window:
+    """Make a window of moments in UTC. Raises InvalidRecord."""
+    found = Window(in_utc(start, "start"), in_utc(end, "end"))
+    if found.start and found.end and found.start >= found.end:
+        raise InvalidRecord("empty_window", "end", "must be later than start")
+    return found
+
+
+def in_utc(moment: datetime | None, field: str) -> datetime | None:
+    """Give a moment in UTC, which is meant where none is named. Raises InvalidRecord."""
+    if moment is None:
+        return None
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidRecord("out_of_range", field, "is outside the years 1 to 9999") from error

@@ -1,0 +1,166 @@
+"""Makes the ordered copies of sealed files, once they are live: where one is missing, more is read, and that is all."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import date, timedelta
+from itertools import pairwise
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+from sqlalchemy import Engine, text
+
+from shared.cold import manifest, ordered_manifest, switch
+from shared.cold.manifest import ColdFile
+from shared.cold.ordered import BLOCK, Blocks, Values, blocks, rows_of_block
+from shared.cold.ordered_manifest import OrderedCopy
+from shared.cold.store import Store, digest
+from shared.cold.upkeep import Failed
+from shared.database import translated
+from shared.errors import ColdFileDamaged, ColdUnavailable, NotFound, WeirError
+from shared.streams import Stream
+
+#: A device with fewer rows in a file has none: its rows are read as soon as blocks would be.
+FEWEST_ROWS = 10_000
+
+#: Rows that are sorted together; of more there are several series of blocks, so that memory does not grow with them.
+_AT_ONCE = 1 << 20
+
+_DUE = text("""
+    SELECT f.day FROM cold_files f
+    WHERE f.stream = :stream
+      AND EXISTS (SELECT FROM cold_summaries s WHERE s.file = f.id AND s.rows >= :fewest)
+      AND NOT EXISTS (SELECT FROM cold_ordered o WHERE o.file = f.id)
+    ORDER BY f.day DESC
+""")
+
+
+class OrderedDay(NamedTuple):
+    """A day whose file has an ordered copy now."""
+
+    stream: str
+    day: date
+    devices: int
+    bytes: int
+
+
+def order_all(
+    engine: Engine,
+    store: Store,
+    streams: Iterable[Stream],
+    begin_within: timedelta,
+    told: Callable[[OrderedDay | Failed], None] = lambda _: None,
+) -> list[OrderedDay | Failed]:
+    """Order every file that lacks its copy, the newest first, beginning none after this long. To be done `upkeep.alone`."""
+    began, found = time.monotonic(), list[OrderedDay | Failed]()
+    for stream in streams:
+        for day in _due(engine, stream):
+            if time.monotonic() - began > begin_within.total_seconds():
+                return found
+            away = False
+            try:
+                one: OrderedDay | Failed = order(engine, store, stream, day)
+            except WeirError as error:
+                one, away = Failed(stream.name, day, str(error)), isinstance(error, ColdUnavailable)
+            told(one)
+            found.append(one)
+            if away:
+                return found
+    return found
+
+
+def order(engine: Engine, store: Store, stream: Stream, day: date) -> OrderedDay:
+    """Write the ordered copy of a day's file. Killed anywhere, there is one or there is none, and it can be done again.
+
+    Raises:
+        ColdUnavailable, ColdFileDamaged: the store is away, the file is not what was sealed; or the copy is not what
+            was written.
+        WeirError: the database's errors.
+    """
+    with translated(), engine.connect() as connection:
+        file = manifest.of_day(connection, stream.name, day)
+        if file is None:
+            raise NotFound("the day has no file")
+        devices = manifest.devices_of(connection, file)
+    rows = {key: one.rows for key, one in devices.items() if one.rows >= FEWEST_ROWS}
+    path = f"_ordered/{stream.name}/day={day}/{uuid4()}.blocks"
+    switch.note(engine, path)
+    copy, made = _write(store, path, stream, file, rows)
+    with translated(), engine.begin() as connection:
+        switch.claim(connection, path)
+        ordered_manifest.enter(connection, copy, made)
+    return OrderedDay(stream.name, day, len(rows), copy.bytes)
+
+
+def _due(engine: Engine, stream: Stream) -> list[date]:
+    if not stream.cold.by_device:
+        return []
+    with translated(), engine.connect() as connection:
+        found = connection.execute(_DUE, {"stream": stream.name, "fewest": FEWEST_ROWS})
+        return list(found.scalars())
+
+
+def _write(
+    store: Store, path: str, stream: Stream, file: ColdFile, rows: Mapping[int, int]
+) -> tuple[OrderedCopy, dict[int, list[Blocks]]]:
+    working = store.working_name(path)
+    axes = stream.cold.axes
+    with store.create(working) as sink:
+        writer = _Writer(sink, axes, rows)
+        for table in store.pieces(file, ["device_key", *axes], device_keys=rows):
+            writer.add(table)
+        writer.flush()
+    copy = OrderedCopy(file.id, file.day, path, writer.bytes, writer.sha256.digest())
+    with store.within(copy), store.source(working) as source:
+        if digest(source) != (copy.bytes, copy.sha256):
+            raise ColdFileDamaged(store.path(copy), "is not as it was written")
+    if working != path:
+        store.rename(working, path)
+    return copy, {key: [np.array(one, BLOCK) for one in of_axes] for key, of_axes in writer.blocks.items()}
+
+
+class _Writer:
+    """Takes a file's rows by device, sorts them axis by axis, and writes the blocks."""
+
+    def __init__(self, sink: Any, axes: tuple[str, ...], rows: Mapping[int, int]) -> None:
+        self.bytes = 0
+        self.sha256 = hashlib.sha256()
+        #: By device, axis by axis.
+        self.blocks: dict[int, list[list[np.void]]] = {key: [[] for _ in axes] for key in rows}
+        self._sink = sink
+        self._axes = axes
+        self._rows = rows
+        self._key = 0
+        self._waiting: list[list[Values]] = []
+        self._waiting_rows = 0
+
+    def add(self, table: pa.Table) -> None:
+        for key, part in _by_device(table):
+            if key != self._key:
+                self.flush()
+                self._key = key
+            self._waiting.append([part[axis].to_numpy() for axis in self._axes])
+            self._waiting_rows += len(part)
+            if self._waiting_rows >= _AT_ONCE:
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        for place, columns in enumerate(zip(*self._waiting, strict=True)):
+            values, size = np.concatenate(columns), rows_of_block(self._rows[self._key])
+            for block, packed in blocks(values, size, self.bytes):
+                self._sink.write(packed)
+                self.sha256.update(packed)
+                self.bytes += len(packed)
+                self.blocks[self._key][place].append(block)
+        self._waiting, self._waiting_rows = [], 0
+
+
+def _by_device(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+    keys = table["device_key"].to_numpy()
+    edges = [0, *(np.flatnonzero(np.diff(keys)) + 1).tolist(), len(keys)]
+    for first, end in pairwise(edges):
+        if first < end:
+            yield int(keys[first]), table.slice(first, end - first)

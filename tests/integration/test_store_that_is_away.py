@@ -1,0 +1,86 @@
+"""A store that is not where it was is told from one whose files are lost, and nothing is sealed into its place."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from cold_tier import DAY, MIDNIGHT, ColdTier, readings
+from factories import Weir, partition
+
+from cli.doctor.checks import State
+from cli.doctor.cold import Cold
+from shared.cold import mark, upkeep, verification
+from shared.cold.store import MARK
+from shared.errors import ColdUnavailable, Misconfigured, WeirError
+from shared.streams import READINGS
+
+GONE = "away"
+
+
+@pytest.fixture
+def cold(weir: Weir) -> Iterator[ColdTier]:
+    """One day is cold, another is due."""
+    found = ColdTier(weir)
+    found.insert(readings(100, seed=1))
+    found.seal()
+    partition(weir, "readings", DAY - timedelta(days=1))
+    found.insert(readings(50, seed=2, day=MIDNIGHT - timedelta(days=1)))
+    yield found
+    found.engine.dispose()
+
+
+@pytest.fixture(params=["not mounted", "another one"])
+def expected(cold: ColdTier, request: pytest.FixtureRequest) -> type[WeirError]:
+    """Take the store away; return what is to be said."""
+    cold.folder.rename(cold.folder.with_name(GONE))
+    cold.folder.mkdir()
+    if request.param == "not mounted":
+        return ColdUnavailable
+    (cold.folder / MARK).write_text(f"{uuid4()}\n")
+    return Misconfigured
+
+
+def test_nothing_is_sealed_into_the_place_of_a_store(cold: ColdTier, expected: type[WeirError]) -> None:
+    with pytest.raises(expected):
+        cold.seal()
+    with pytest.raises(expected), upkeep.alone(cold.engine, cold.store):
+        pass
+    assert cold.weir.stored() == 50
+    assert cold.on_disk() == set()
+    cold.folder.joinpath(MARK).unlink(missing_ok=True)
+    cold.folder.rmdir()
+    cold.folder.with_name(GONE).rename(cold.folder)
+    cold.seal()
+    assert len(cold.all()) == 150
+
+
+def test_no_file_is_called_lost_that_is_only_away(cold: ColdTier, expected: type[WeirError]) -> None:
+    with pytest.raises(expected):
+        list(verification.verify(cold.engine, cold.store, [READINGS]))
+    checks = {check.name: check for check in Cold(cold.engine, str(cold.folder), 7).checks()}
+    assert checks["cold files"].state is State.FAIL
+    assert "DELETE" not in str(checks["cold files"])
+
+
+def test_reader_finds_a_store_that_is_not_mounted_unavailable(cold: ColdTier) -> None:
+    cold.folder.rename(cold.folder.with_name(GONE))
+    with pytest.raises(ColdUnavailable):
+        cold.store.read(cold.file())
+
+
+def test_store_is_marked_once(cold: ColdTier) -> None:
+    before = (cold.folder / MARK).read_text()
+    cold.seal()
+    assert (cold.folder / MARK).read_text() == before
+
+
+def test_mark_that_was_left_by_a_killed_seal_is_taken(weir: Weir) -> None:
+    cold = ColdTier(weir)
+    cold.folder.mkdir(parents=True, exist_ok=True)
+    (cold.folder / MARK).write_text(f"{uuid4()}\n")
+    before = (cold.folder / MARK).read_text()
+    mark.ensure(cold.engine, cold.store)
+    mark.check(cold.engine, cold.store)
+    assert (cold.folder / MARK).read_text() == before
+    cold.engine.dispose()
