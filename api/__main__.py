@@ -21,11 +21,11 @@ GC_THRESHOLD = 50_000
 def main() -> int:
     try:
         settings = load()
+        logs.configure(settings.log_level, as_json=settings.log_json)
+        app = create_app(settings)
     except Misconfigured as error:
         print(f"weir api: {error}", file=sys.stderr)  # noqa: T201
         return 1
-    logs.configure(settings.log_level, as_json=settings.log_json)
-    app = create_app(settings)
     # What is there now stays: the collector need not look at it again, nor run after every few hundred objects, which
     # under load is several times per group.
     gc.freeze()

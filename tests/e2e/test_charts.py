@@ -6,7 +6,12 @@ from uuid import uuid4
 
 import pytest
 from factories import Weir
-from sealed import Row, insert, key_of, seal_days
+from sealed import Row, engine_of, insert, key_of, seal_days
+
+from api.chart import Wish, draw
+from api.errors import TooSlow
+from api.window import Window
+from shared.cold.store import Store
 
 DAY = date(2025, 7, 1)
 EMPTY = {axis: {"time": [], "value": []} for axis in "xyz"}
@@ -71,6 +76,12 @@ def test_window_with_nothing_in_it_is_an_empty_chart(running_weir: Weir, rows: t
 def test_device_without_readings_has_an_empty_chart(running_weir: Weir) -> None:
     answer = running_weir.http.get(f"/devices/{running_weir.device()}/series")
     assert answer.json()["axes"] == EMPTY
+
+
+def test_chart_that_takes_too_long_is_given_up(running_weir: Weir, rows: tuple[str, list[Row]]) -> None:
+    wish = Wish(rows[1][0].key, Window(None, None), ["x"], "lttb", 100)
+    with engine_of(running_weir) as engine, pytest.raises(TooSlow):
+        draw(engine, Store(running_weir.settings().cold_url), wish, timedelta(0))
 
 
 def test_unknown_device_is_404(running_weir: Weir) -> None:

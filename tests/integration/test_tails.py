@@ -16,6 +16,7 @@ from shared.cold.store import Store
 
 DAYS = [date(2025, 3, 1) + timedelta(days=number) for number in range(3)]
 KEYS = [1, 2, 3, 4]
+MOST_PAGES = 1_000
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def engine(weir: Weir) -> Iterator[Engine]:
 def walked(engine: Engine, found: tails.Tails, limit: int) -> Iterator[Row]:
     """Every reading of all devices, page by page."""
     place = None
-    while True:
+    for _ in range(MOST_PAGES):
         wanted = queries.Wanted.of(None, Window(None, None), place, limit + 1)
         hot = queries.hot(engine, wanted)
         page = queries.page([hot.rows, found.newest(wanted, hot)], wanted.limit)
@@ -37,6 +38,7 @@ def walked(engine: Engine, found: tails.Tails, limit: int) -> Iterator[Row]:
         if len(page) <= limit:
             return
         place = Place.after(page[:limit], place)
+    pytest.fail("the pages have no end")
 
 
 @pytest.mark.parametrize("seed", range(6))
