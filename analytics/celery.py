@@ -14,6 +14,7 @@ from uuid import UUID
 import structlog
 from celery import Task
 from celery.exceptions import Reject
+from celery.schedules import crontab
 from celery.signals import setup_logging, worker_process_init
 from sqlalchemy import Engine
 
@@ -39,10 +40,11 @@ try:
 except Misconfigured as error:
     sys.exit(f"weir analytics: {error}")
 app = jobs.celery_app(settings.amqp_url, settings.job_deadline)
+# An hour that begins anew with each start of beat might never be over.
 app.conf.beat_schedule = {
     "resend jobs": {"task": "weir.resend_jobs", "schedule": 15.0, "options": {"expires": 15}},
     "expire jobs": {"task": "weir.expire_jobs", "schedule": 600.0, "options": {"expires": 600}},
-    "seal days": {"task": "weir.seal", "schedule": 3600.0, "options": {"expires": 3600}},
+    "seal days": {"task": "weir.seal", "schedule": crontab(minute=17), "options": {"expires": 3600}},
 }
 
 

@@ -150,7 +150,7 @@ def _ordered(store: Store, device: OrderedDevice, place: int) -> Ordered:
                 for neighbours in np.split(places, np.flatnonzero(np.diff(places) != 1) + 1):
                     found += _unpacked(source, blocks[neighbours])
         except BlockDamaged as error:
-            raise ColdFileDamaged(store.path(copy), str(error)) from error
+            raise ColdFileDamaged(copy.path, str(error)) from error
         return np.concatenate([values for values, _ in found]), np.concatenate([counts for _, counts in found])
 
     return Ordered(blocks, read)

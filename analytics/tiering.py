@@ -1,4 +1,4 @@
-"""The hourly upkeep of the cold tier: retention, sealing, counting, tidying."""
+"""The hourly upkeep of the cold tier: sealing, retention, ordering, counting, tidying."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -12,16 +12,18 @@ from shared.cold.ordering import OrderedDay
 from shared.cold.retention import Drop
 from shared.cold.sealing import Sealed
 from shared.cold.store import Store
-from shared.cold.upkeep import Failed
+from shared.cold.upkeep import Failed, NotRemoved
 from shared.database import translated
 from shared.errors import Conflict, WeirError
 from shared.streams import STREAMS
 
 log = structlog.get_logger()
 
-#: Longest that one run may take, and the time after which it begins no further day. A day of 10 million readings
-#: takes half a minute.
-DEADLINE, BEGIN_WITHIN = timedelta(hours=2), timedelta(minutes=50)
+#: Longest that one run may take. A day of 10 million readings takes half a minute.
+DEADLINE = timedelta(hours=2)
+#: The time after which no further day is sealed, and that for writing files again without devices whose term is over:
+#: together less than the hour after which it all begins again, so that neither keeps the other from being done.
+BEGIN_WITHIN, REWRITE_WITHIN = timedelta(minutes=40), timedelta(minutes=10)
 #: A file is written again for late readings once a day at most.
 REST = timedelta(days=1)
 
@@ -30,27 +32,32 @@ def run(engine: Engine, store: Store, hot_days: int, terms: Mapping[str, int | N
     """Do what is due; what cannot be done now is logged, and due again the next time."""
     try:
         with upkeep.alone(engine, store):
-            upkeep.tidy(engine, store, grace)
-            retention.apply(engine, store, retention.plan(engine, STREAMS, terms), _tell)
+            # First what is quickly done, so that nothing is sealed that is past its term.
+            drops = retention.plan(engine, STREAMS, terms)
+            retention.apply(engine, store, [one for one in drops if not one.is_rewriting], _tell, REWRITE_WITHIN)
             with translated(), engine.connect() as connection:
                 before = hot.today(connection) - timedelta(days=hot_days)
             sources = upkeep.due(engine, STREAMS, before, REST)
             upkeep.seal_all(engine, store, sources, BEGIN_WITHIN, _tell)
+            drops = [one for one in retention.plan(engine, STREAMS, terms) if one.is_rewriting]
+            retention.apply(engine, store, drops, _tell, REWRITE_WITHIN)
             ordering.order_all(engine, store, STREAMS, BEGIN_WITHIN, _tell)
-            upkeep.tidy(engine, store, grace)
             counted.count_all(engine, store, BEGIN_WITHIN, _tell)
+            upkeep.tidy(engine, store, grace, _tell)
     except Conflict as error:
         log.info("nothing is sealed", reason=str(error))
     except WeirError as error:
         log.warning("sealing waits", reason=str(error))
 
 
-def _tell(one: Sealed | OrderedDay | Drop | Failed) -> None:
+def _tell(one: Sealed | OrderedDay | Drop | Failed | NotRemoved) -> None:
     if isinstance(one, Sealed):
         log.info("day sealed", **one._asdict() | {"day": str(one.day)})
     elif isinstance(one, OrderedDay):
         log.info("day ordered", **one._asdict() | {"day": str(one.day)})
     elif isinstance(one, Drop):
         log.info("past its term, and dropped", **one.shown())
+    elif isinstance(one, NotRemoved):
+        log.warning("a file that does not count stays", **one._asdict())
     else:
         log.warning("a day stays as it is", stream=one.stream, day=str(one.day), reason=one.reason)

@@ -18,7 +18,7 @@ from shared.cold import hot, ordering, upkeep, verification
 from shared.cold import retention as dropping
 from shared.cold.hot import Source
 from shared.cold.store import Store
-from shared.cold.upkeep import Failed
+from shared.cold.upkeep import Failed, NotRemoved
 from shared.config import Settings, load
 from shared.database import connect, translated
 from shared.errors import InvalidRecord
@@ -70,16 +70,17 @@ def seal(
         limit = _day(before) if before else today - timedelta(days=settings.hot_days)
         if limit > today:
             raise InvalidRecord("not_over", "before", f"{limit} is to come: only days that are over can be sealed")
-        sources: Iterable[Source] = upkeep.due(engine, STREAMS, limit)
         if dry_run:
-            _show([{"stream": one.stream.name, "day": str(one.day), "table": one.table} for one in sources], as_json)
+            due = upkeep.due(engine, STREAMS, limit)
+            _show([{"stream": one.stream.name, "day": str(one.day), "table": one.table} for one in due], as_json)
             return
-        if not as_json:
-            sources = _told(sources)
         with upkeep.alone(engine, store):
+            sources: Iterable[Source] = upkeep.due(engine, STREAMS, limit)
+            if not as_json:
+                sources = _told(sources)
             found = upkeep.seal_all(engine, store, sources, _DEADLINE)
             found += [one for one in ordering.order_all(engine, store, STREAMS, _DEADLINE) if isinstance(one, Failed)]
-            upkeep.tidy(engine, store, settings.cold_grace)
+            upkeep.tidy(engine, store, settings.cold_grace, _complain)
     _show([one._asdict() | {"day": str(one.day)} for one in found], as_json)
     if any(isinstance(one, Failed) for one in found):
         raise typer.Exit(SOME_FAILED)
@@ -119,7 +120,7 @@ def retention(*, dry_run: DryRun = False, as_json: Json = False) -> None:
             return
         with upkeep.alone(engine, store):
             found = dropping.apply(engine, store, dropping.plan(engine, STREAMS, terms))
-            upkeep.tidy(engine, store, settings.cold_grace)
+            upkeep.tidy(engine, store, settings.cold_grace, _complain)
     _show([one._asdict() | {"day": str(one.day)} if isinstance(one, Failed) else one.shown() for one in found], as_json)
     if any(isinstance(one, Failed) for one in found):
         raise typer.Exit(SOME_FAILED)
@@ -131,6 +132,10 @@ def _told(sources: Iterable[Source]) -> Iterator[Source]:
     for number, source in enumerate(days, 1):
         errors.print(f"sealing {source.stream.name} of {source.day} ({number:,} of {len(days):,})")
         yield source
+
+
+def _complain(one: NotRemoved) -> None:
+    errors.print(f"[yellow]{escape(one.path)}[/yellow] does not count, and stays: {escape(one.reason)}")
 
 
 def _day(text: str) -> date:

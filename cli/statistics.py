@@ -12,6 +12,8 @@ from cli.commands import Url, failures
 from shared.questions import AXES, MAGNITUDE
 
 FIGURES = ("min", "max", "count", "sum", "median")
+#: Characters of a line where there is no terminal to say how many: no number is broken in two.
+WIDE = 240
 
 
 def stats(
@@ -45,6 +47,8 @@ def stats(
         print(json.dumps(result))
         return
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDE
     console.print(_figures(result))
     if "buckets" in result:
         console.print(_buckets(result["buckets"]))

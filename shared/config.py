@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import Misconfigured
+from shared.streams import STREAMS
 
 PREFIX = "WEIR_"
 
@@ -177,7 +178,7 @@ class Settings(BaseSettings):
     @property
     def terms(self) -> dict[str, int | None]:
         """How many days each stream's records are kept, by the stream's name."""
-        return {"readings": self.retention_days_readings, "events": self.retention_days_events}
+        return {stream.name: getattr(self, f"retention_days_{stream.name}") for stream in STREAMS}
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -19,8 +19,13 @@ from shared.scope import Scope
 #: Longest that counting may take before a question is rather answered anew.
 COUNTING = timedelta(milliseconds=300)
 
-#: What is stored counts in the transaction that writes it.
-_STORED = text("SELECT coalesce(sum(stored), 0)::bigint FROM ledger WHERE stream = :stream")
+#: All that was ever stored: it counts in the transaction that writes it, and on when its minute is forgotten.
+_STORED = text("""
+    SELECT coalesce(sum(stored), 0)::bigint FROM (
+        SELECT stored FROM ledger WHERE stream = :stream
+        UNION ALL SELECT stored FROM ledger_forgotten WHERE stream = :stream
+    ) l
+""")
 
 #: A job's version as it stands in its row: `stream` and `devices` when it is asked for, `stored` when it starts, and,
 #: once it has read them, `hot` and `cold`.
@@ -44,7 +49,7 @@ def at_start(connection: Connection, scope: Scope) -> Version:
 
 def read(hot_rows: int, files: Iterable[str]) -> Version:
     """Say what a job has read, to be added to what it saw at its start."""
-    return {"hot": hot_rows, "cold": sorted(files)}
+    return {"hot": hot_rows, "cold": sorted(set(files))}
 
 
 def still_holds(connection: Connection, seen: Version, scope: Scope) -> Version | None:

@@ -160,6 +160,7 @@ class Jobs:
 
     def saw(self, job: Job, version: Version) -> None:
         """Write down which data a running job sees. Raises DatabaseUnavailable."""
+        job.seen = version
         changes = update(Job).where(Job.id == job.id, Job.status == "running", Job.started_by == job.started_by)
         with translated(), self._engine.begin() as connection:
             connection.execute(changes.values(seen=version))
@@ -196,11 +197,12 @@ class Jobs:
     def finish(self, job: Job, *, result: dict[str, Any] | None = None, error: str | None = None) -> None:
         """Keep the answer, or the reason why there is none. Raises DatabaseUnavailable.
 
-        An answer always counts, even of a job that was given up meanwhile; a reason only from whom it was started by.
+        An answer always counts, even of a job that was given up meanwhile, and with what this very run has seen: another
+        may have begun since, and seen more. A reason counts only from whom it was started by.
         """
         changes = update(Job).where(Job.id == job.id)
         if error is None:
-            changes = changes.where(Job.status.in_(("running", "failed"))).values(status="done")
+            changes = changes.where(Job.status.in_(("running", "failed"))).values(status="done", seen=job.seen)
         else:
             changes = changes.where(Job.status == "running", Job.started_by == job.started_by).values(status="failed")
         with translated(), Session(self._engine) as session, session.begin():

@@ -34,11 +34,12 @@ COMPARISONS = (
     Comparison("sealed, per reading", "cold.sealed.reading_bytes", target=Target(30, 20), unit="bytes"),
     # No sensor has so many digits: what it costs where nothing can be made smaller.
     Comparison("sealed, per reading of random bits", "cold.worst.reading_bytes", unit="bytes"),
+    # The hourly upkeep counts a day once it is sealed, so this is what is found by whoever asks.
     Comparison(
-        "SQL's time ÷ ours, daily users of a million events", "engagement.sql_ms", "÷", "engagement.first_ms",
+        "SQL's time ÷ ours, daily users of a million events", "engagement.sql_ms", "÷", "engagement.again_ms",
         Target(3, 10),
     ),
-    Comparison("the same again, each day's users kept", "engagement.sql_ms", "÷", "engagement.again_ms"),
+    Comparison("the same before the sealed days are counted", "engagement.sql_ms", "÷", "engagement.first_ms"),
     Comparison(
         "ingest beside a big job ÷ alone", "ingest.beside_a_job.per_second", "÷", "ingest.alone.per_second",
         Target(0.9, 0.95),

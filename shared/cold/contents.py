@@ -54,6 +54,8 @@ class Gatherer:
         self._first: datetime | None = None
         self._last: datetime | None = None
         self._devices: dict[int, DeviceRows] = {}
+        #: Of all texts together, in UTF-8; without the devices' ids, which are not in the table.
+        self.text_bytes = 0
 
     def add(self, table: pa.Table) -> None:
         """Add rows that follow those before. Raises ValueError when a device's rows do not stand together."""
@@ -65,6 +67,8 @@ class Gatherer:
         self._last = max(self._last or bounds["max"], bounds["max"])
         if self._cold.by_device:
             self._add_devices(table, times)
+        for name in self._cold.texts:
+            self.text_bytes += pc.sum(pc.binary_length(table[name].cast(pa.string()))).as_py()
         self._rows += len(table)
 
     def contents(self) -> Contents:

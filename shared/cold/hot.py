@@ -13,6 +13,9 @@ from sqlalchemy import Connection, text
 from shared.cold import layout
 from shared.streams import Stream
 
+#: What a datetime can be. A table from before the constraint may hold others, which stay where they are.
+EARLIEST = datetime.min.replace(tzinfo=UTC)
+
 #: Of the end of a day partition's name.
 _DAY_LENGTH = 8
 _PARTITIONS = text("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = to_regclass(:table)")
@@ -36,11 +39,24 @@ class Source(NamedTuple):
         return f"time >= '{self.day} 00:00:00+00' AND time < '{self.day + timedelta(days=1)} 00:00:00+00'"
 
 
-class Counted(NamedTuple):
-    """What PostgreSQL itself says of a source: rows; and per device rows, minima and maxima."""
+class DeviceCounted(NamedTuple):
+    """What PostgreSQL itself says of one device in a source; minima and maxima per axis."""
 
     rows: int
-    devices: dict[int, tuple[int, tuple[float, ...], tuple[float, ...]]]
+    first: datetime
+    last: datetime
+    min: tuple[float, ...]
+    max: tuple[float, ...]
+
+
+class Counted(NamedTuple):
+    """What PostgreSQL itself says of a source. Where records have devices, all but their number is told of each."""
+
+    rows: int
+    devices: dict[int, DeviceCounted]
+    first: datetime | None = None
+    last: datetime | None = None
+    text_bytes: int = 0
 
 
 def today(connection: Connection) -> date:
@@ -64,8 +80,8 @@ def sources(connection: Connection, stream: Stream, before: date) -> list[Source
     """Return all that is hot of the days before that one, the oldest first."""
     table = f"{stream.table}_default"
     days = connection.execute(
-        text(f"SELECT DISTINCT (time AT TIME ZONE 'UTC')::date FROM {table} WHERE time < :before"),  # noqa: S608
-        {"before": datetime(before.year, before.month, before.day, tzinfo=UTC)},
+        text(f"SELECT DISTINCT (time AT TIME ZONE 'UTC')::date FROM {table} WHERE time >= :start AND time < :end"),  # noqa: S608
+        {"start": EARLIEST, "end": datetime(before.year, before.month, before.day, tzinfo=UTC)},
     ).scalars()
     found = [*partitions(connection, stream, before), *(Source(stream, day, table) for day in days)]
     return sorted(found, key=lambda source: source.day)
@@ -78,15 +94,19 @@ def rows_in(connection: Connection, source: Source) -> int:
 
 def count(connection: Connection, source: Source) -> Counted:
     """Ask PostgreSQL what is there."""
-    if not source.stream.cold.by_device:
-        return Counted(rows_in(connection, source), {})
-    axes = source.stream.cold.axes
-    wanted = ", ".join(["count(*)", *(f"min({axis})" for axis in axes), *(f"max({axis})" for axis in axes)])
-    found = connection.execute(
-        text(f"SELECT device_key, {wanted} FROM {source.table} WHERE {source.inside} GROUP BY device_key")  # noqa: S608
-    )
-    devices = {row[0]: (row[1], tuple(row[2 : 2 + len(axes)]), tuple(row[2 + len(axes) :])) for row in found}
-    return Counted(sum(rows for rows, _, _ in devices.values()), devices)
+    cold = source.stream.cold
+    axes, place = len(cold.axes), f"FROM {source.table} WHERE {source.inside}"
+    if not cold.by_device:
+        texts = " + ".join(f"coalesce(sum(octet_length({name}::text)), 0)" for name in cold.texts)
+        query = f"SELECT count(*), min(time), max(time), {texts} {place}"
+        rows, first, last, text_bytes = connection.execute(text(query)).one()
+        return Counted(rows, {}, first, last, int(text_bytes))
+    bounds = ", ".join(["min(time)", "max(time)", *(f"{end}({axis})" for end in ("min", "max") for axis in cold.axes)])
+    found = connection.execute(text(f"SELECT device_key, count(*), {bounds} {place} GROUP BY device_key"))
+    devices = {
+        row[0]: DeviceCounted(row[1], row[2], row[3], tuple(row[4 : 4 + axes]), tuple(row[4 + axes :])) for row in found
+    }
+    return Counted(sum(one.rows for one in devices.values()), devices)
 
 
 def device_ids(connection: Connection, keys: list[int]) -> dict[int, str]:

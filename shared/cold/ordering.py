@@ -115,7 +115,7 @@ def _write(
     copy = OrderedCopy(file.id, file.day, path, writer.bytes, writer.sha256.digest())
     with store.within(copy), store.source(working) as source:
         if digest(source) != (copy.bytes, copy.sha256):
-            raise ColdFileDamaged(store.path(copy), "is not as it was written")
+            raise ColdFileDamaged(copy.path, "is not as it was written")
     if working != path:
         store.rename(working, path)
     return copy, {key: [np.array(one, BLOCK) for one in of_axes] for key, of_axes in writer.blocks.items()}

@@ -1,5 +1,6 @@
 """Drops what has been kept as long as promised: whole partitions and files, and devices out of files."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, timedelta
 from typing import NamedTuple
@@ -15,10 +16,10 @@ from shared.cold.hot import Source
 from shared.cold.layout import Writer
 from shared.cold.manifest import ColdFile
 from shared.cold.store import Store
-from shared.cold.upkeep import Failed
-from shared.cold.writing import new_path, write
+from shared.cold.upkeep import Failed, failed
+from shared.cold.writing import New, new_path, write
 from shared.database import translated
-from shared.errors import ColdUnavailable, WeirError
+from shared.errors import ColdUnavailable
 from shared.streams import Stream
 
 #: Terms of a stream's devices that have one: the shortest and the longest.
@@ -41,6 +42,11 @@ class Drop(NamedTuple):
     file: ColdFile | None = None
     #: Keys of the devices that go; none: the file as a whole.
     devices: frozenset[int] = frozenset()
+
+    @property
+    def is_rewriting(self) -> bool:
+        """Whether it takes as long as sealing the day does; all else takes moments."""
+        return bool(self.devices)
 
     def shown(self) -> dict[str, str | int]:
         """Say it to people and programs."""
@@ -71,17 +77,23 @@ def plan(engine: Engine, streams: Iterable[Stream], terms: Mapping[str, int | No
 
 
 def apply(
-    engine: Engine, store: Store, drops: Iterable[Drop], told: Callable[[Drop | Failed], None] = lambda _: None
+    engine: Engine,
+    store: Store,
+    drops: Iterable[Drop],
+    told: Callable[[Drop | Failed], None] = lambda _: None,
+    begin_within: timedelta = timedelta.max,
 ) -> list[Drop | Failed]:
-    """Drop all that; return what came of each. To be done `upkeep.alone`."""
-    found: list[Drop | Failed] = []
+    """Drop all that, beginning nothing after this long; return what came of each. To be done `upkeep.alone`."""
+    began, found = time.monotonic(), list[Drop | Failed]()
     for drop in drops:
+        if time.monotonic() - began > begin_within.total_seconds():
+            break
         away = False
         try:
             _apply(engine, store, drop)
             one: Drop | Failed = drop
-        except WeirError as error:
-            one, away = Failed(drop.stream.name, drop.day, str(error)), isinstance(error, ColdUnavailable)
+        except Exception as error:  # noqa: BLE001
+            one, away = failed(drop.stream, drop.day, error), isinstance(error, ColdUnavailable)
         told(one)
         found.append(one)
         if away:
@@ -120,14 +132,24 @@ def _apply(engine: Engine, store: Store, drop: Drop) -> None:
     elif drop.file and drop.devices:
         _without(engine, store, drop.stream, drop.file, drop.devices)
     elif drop.file:
-        with translated(), engine.begin() as connection:
-            asking.forget(connection)
-            switch.retire(connection, drop.file)
+        file = drop.file
+        switch.patiently(lambda connection: _retire(connection, file), engine)
+
+
+def _retire(connection: Connection, file: ColdFile) -> None:
+    _forget_answers(connection)
+    switch.retire(connection, file)
 
 
 def _drop_partition(connection: Connection, partition: Source) -> None:
-    asking.forget(connection)
+    _forget_answers(connection)
     switch.drop_unread(connection, partition)
+
+
+def _forget_answers(connection: Connection) -> None:
+    """With nobody reading meanwhile: an answer of before, written down only after this, would be given for ever."""
+    switch.shut_readers_out(connection)
+    asking.forget(connection)
 
 
 def _without(engine: Engine, store: Store, stream: Stream, file: ColdFile, gone: frozenset[int]) -> None:
@@ -150,6 +172,9 @@ def _without(engine: Engine, store: Store, stream: Stream, file: ColdFile, gone:
     path = new_path(stream, file.day)
     switch.note(engine, path)
     new = write(store, path, stream, file.day, fill)
-    with translated(), engine.begin() as connection:
-        asking.forget(connection)
-        switch.enter(connection, new.file, new.devices, older=file)
+    switch.patiently(lambda connection: _exchange(connection, new, file), engine)
+
+
+def _exchange(connection: Connection, new: New, older: ColdFile) -> None:
+    _forget_answers(connection)
+    switch.enter(connection, new.file, new.devices, older=older)

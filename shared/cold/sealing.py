@@ -1,7 +1,7 @@
 """Seals a day: hot rows into a file, the file verified, then the switch. decisions/0013 says why in this order."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from typing import NamedTuple
 
@@ -10,11 +10,12 @@ from sqlalchemy import Connection, Engine
 
 from shared.cold import hot, manifest, mark, switch
 from shared.cold.contents import Contents, Gatherer, joined
-from shared.cold.hot import Counted, Source
+from shared.cold.hot import Counted, DeviceCounted, Source
 from shared.cold.layout import Writer
 from shared.cold.manifest import ColdFile
 from shared.cold.merging import Merger
 from shared.cold.store import Store
+from shared.cold.switch import InTheWay
 from shared.cold.writing import New, NotAsWritten, Step, new_path, write
 from shared.database import translated
 
@@ -33,12 +34,21 @@ class Sealed(NamedTuple):
 def seal(engine: Engine, store: Store, source: Source, step: Step = lambda _: None) -> Sealed:
     """Seal what is hot of one day. Killed anywhere, it has happened or it has not, and can be done again.
 
+    Of a partition that gets records all the while, the rows go, and it stays for those that came.
+
     Raises:
-        DatabaseUnavailable: also when the rows are in use, or others came: later is as good.
+        DatabaseUnavailable: also when the rows are in use: later is as good.
         ColdUnavailable, ColdFileDamaged: the store is away; the day's file so far is not what was sealed.
         NotAsWritten: the new file is not what was to be sealed.
     """
     mark.ensure(engine, store)
+    if not source.is_default:
+        with suppress(InTheWay):
+            return _seal(engine, store, source, step, by_rows=False)
+    return _seal(engine, store, source, step, by_rows=True)
+
+
+def _seal(engine: Engine, store: Store, source: Source, step: Step, *, by_rows: bool) -> Sealed:
     path = new_path(source.stream, source.day)
     switch.note(engine, path)
     step("noted")
@@ -49,11 +59,13 @@ def seal(engine: Engine, store: Store, source: Source, step: Step = lambda _: No
         if counted.rows:
             fill = _filling(store, connection, source, counted, older)
             new = write(store, path, source.stream, source.day, fill, step)
-        if source.is_default and new:
+        if by_rows and new:
             # By the snapshot that wrote them, which does not see what came since: nobody need be kept out.
             switch.delete_rows(connection, source, counted.rows)
             switch.enter(connection, new.file, new.devices, older)
-    if not source.is_default:
+        elif by_rows and not source.is_default:
+            raise InTheWay("the partition is empty, and records are coming for it")
+    if not by_rows:
         switch.patiently(lambda connection: _from_partition(connection, source, counted.rows, new, older), engine)
     step("switched")
     rows, size = (new.file.rows, new.file.bytes) if new else (0, 0)
@@ -85,27 +97,32 @@ def _filling(
         hot.copy(connection, source, hot.device_ids(connection, list(counted.devices)), take)
         for table in merger.rest():
             writer.add(table)
-        return lambda: _together(connection, gatherer.contents(), counted, older)
+        return lambda: _together(connection, gatherer, counted, older)
 
     return fill
 
 
-def _together(connection: Connection, rows: Contents, counted: Counted, older: ColdFile | None) -> Contents:
+def _together(connection: Connection, gatherer: Gatherer, counted: Counted, older: ColdFile | None) -> Contents:
     """Say what hot rows and older ones are together. Raises NotAsWritten when PostgreSQL counted other hot ones."""
-    told = {key: (one.rows, one.min, one.max) for key, one in rows.devices.items()}
-    if rows.rows != counted.rows or told != counted.devices:
+    rows = gatherer.contents()
+    devices = {key: DeviceCounted._make(one[1:6]) for key, one in rows.devices.items()}
+    whole = (None, None, 0) if devices else (rows.first, rows.last, gatherer.text_bytes)
+    if Counted(rows.rows, devices, *whole) != counted:
         raise NotAsWritten("the rows that came out of PostgreSQL are not those it counts")
     if older is None:
         return rows
-    devices = manifest.devices_of(connection, older)
-    both = {key: joined(one, devices[key]) if key in devices else one for key, one in rows.devices.items()}
+    before = manifest.devices_of(connection, older)
+    both = {key: joined(one, before[key]) if key in before else one for key, one in rows.devices.items()}
     assert rows.first is not None
     assert rows.last is not None
     first, last = min(rows.first, older.first), max(rows.last, older.last)
-    return Contents(rows.rows + older.rows, first, last, devices | both)
+    return Contents(rows.rows + older.rows, first, last, before | both)
 
 
 def _from_partition(connection: Connection, source: Source, rows: int, new: New | None, older: ColdFile | None) -> None:
     if new:
+        live = manifest.of_day(connection, source.stream.name, source.day)
+        if live and live.id == new.file.id:
+            return  # it was committed at an earlier try, and the answer was lost
         switch.enter(connection, new.file, new.devices, older)
     switch.drop_partition(connection, source, rows)

@@ -199,10 +199,11 @@ class Store:
         if self.content(MARK) is None:
             raise ColdUnavailable("the cold store is not there: is it mounted?")
 
-    def _is_as_sealed(self, file: ColdFile) -> bool:
+    def _is_as_sealed(self, file: ColdFile | OrderedCopy) -> bool:
         """Read a file another time, because one failure may be of the way to it. Raises ColdUnavailable."""
         try:
-            return self.digests(file.path).sha256 == file.sha256
+            with self.source(file.path) as source:
+                return digest(source)[1] == file.sha256
         except pa.ArrowException:
             return False
         except OSError as error:

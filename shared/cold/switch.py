@@ -6,20 +6,24 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
 from shared.cold import hot, ordered_manifest
 from shared.cold.contents import DeviceRows
 from shared.cold.hot import Source
 from shared.cold.manifest import ColdFile
-from shared.database import translated
+from shared.database import CANCELLED, sqlstate, translated
 from shared.errors import DatabaseUnavailable
 
 #: Longest that writers may queue behind a lock that the switch waits for. Shorter than PostgreSQL's deadlock_timeout,
 #: so that nobody who waits for us is ever the one to be cancelled.
 PATIENCE = timedelta(milliseconds=400)
 
-_TRIED_FOR = timedelta(seconds=30)
+#: Longest that writers of a day wait while its rows are counted: 50 million. The consumer waits much longer.
+_COUNTED_WITHIN = timedelta(seconds=5)
+#: The file is written already; another time it would be written again.
+_TRIED_FOR = timedelta(minutes=3)
 
 _PATIENTLY = text(f"SET LOCAL lock_timeout = {int(PATIENCE.total_seconds() * 1000)}")
 _FILE = text("""
@@ -47,7 +51,7 @@ class InTheWay(DatabaseUnavailable):
     reraise=True,
 )
 def patiently(switch: Callable[[Connection], None], engine: Engine) -> None:
-    """Do it in a transaction, again and again until nobody is in the way, for half a minute. Raises WeirError."""
+    """Do it in a transaction, again and again until nobody is in the way, for some minutes. Raises WeirError."""
     with translated(), engine.begin() as connection:
         switch(connection)
 
@@ -87,19 +91,37 @@ def retire(connection: Connection, file: ColdFile) -> None:
 def drop_partition(connection: Connection, source: Source, rows: int) -> None:
     """Drop a day's partition if it still has so many rows; the last statements of their transaction.
 
-    Writers of that day wait while its rows are counted; then readers of hot and cold, and at last writers of other days,
+    Writers of that day wait while its rows are counted, which is given up after five seconds; then readers of hot and cold, and at last writers of other days,
     for as long as a catalogue takes to change. Raises DatabaseUnavailable when somebody is in the way.
     """
     table = source.table
     connection.execute(_PATIENTLY)
     connection.execute(text(f"LOCK TABLE {table} IN SHARE MODE"))
-    if hot.rows_in(connection, source) != rows:
+    if _counted(connection, source) != rows:
         raise InTheWay("records came while the day was written")
     connection.execute(text("LOCK TABLE cold_files IN ACCESS EXCLUSIVE MODE"))
     # Who waits here has the parent in hand, which is what comes next; and records for this day besides.
     if connection.execute(_WAITED_FOR, {"table": table}).scalar_one():
         raise InTheWay("records are coming for the day")
     _drop(connection, source)
+
+
+def _counted(connection: Connection, source: Source) -> int:
+    connection.execute(text(f"SET LOCAL statement_timeout = {int(_COUNTED_WITHIN.total_seconds() * 1000)}"))
+    try:
+        rows = hot.rows_in(connection, source)
+    except DBAPIError as error:
+        if sqlstate(error.orig) == CANCELLED:
+            raise InTheWay("its rows could not be counted while writers wait") from error
+        raise
+    connection.execute(text("SET LOCAL statement_timeout TO DEFAULT"))
+    return rows
+
+
+def shut_readers_out(connection: Connection) -> None:
+    """Have nobody look at hot and cold until the transaction ends. Raises DatabaseUnavailable when somebody does."""
+    connection.execute(_PATIENTLY)
+    connection.execute(text("LOCK TABLE cold_files IN ACCESS EXCLUSIVE MODE"))
 
 
 def drop_unread(connection: Connection, source: Source) -> None:
@@ -118,7 +140,7 @@ def _drop(connection: Connection, source: Source) -> None:
 
 
 def delete_rows(connection: Connection, source: Source, rows: int) -> None:
-    """Delete a day's rows from the default partition, by the snapshot that wrote them. Raises DatabaseUnavailable."""
+    """Delete a day's rows, by the snapshot that wrote them. Raises DatabaseUnavailable."""
     deleted = connection.execute(text(f"DELETE FROM {source.table} WHERE {source.inside}"))  # noqa: S608
     if deleted.rowcount != rows:
         raise InTheWay("records of the day went elsewhere")

@@ -34,6 +34,19 @@ class Failed(NamedTuple):
     reason: str
 
 
+def failed(stream: Stream, day: date, error: Exception) -> Failed:
+    """Say why a day stays as it is. What nobody has thought of is one day's fault, too: it must not stop the others."""
+    reason = str(error) if isinstance(error, WeirError) else f"unexpected {type(error).__name__}: {error}"
+    return Failed(stream.name, day, reason)
+
+
+class NotRemoved(NamedTuple):
+    """A file that should be gone and stays until the next time, and why."""
+
+    path: str
+    reason: str
+
+
 @contextmanager
 def alone(engine: Engine, store: Store) -> Iterator[None]:
     """Be the only one at the upkeep of this cold tier.
@@ -84,8 +97,8 @@ def seal_all(
         away = False
         try:
             one: Sealed | Failed = seal(engine, store, source)
-        except WeirError as error:
-            one, away = Failed(source.stream.name, source.day, str(error)), isinstance(error, ColdUnavailable)
+        except Exception as error:  # noqa: BLE001
+            one, away = failed(source.stream, source.day, error), isinstance(error, ColdUnavailable)
         told(one)
         found.append(one)
         if away:
@@ -93,19 +106,22 @@ def seal_all(
     return found
 
 
-def tidy(engine: Engine, store: Store, grace: timedelta) -> int:
+def tidy(engine: Engine, store: Store, grace: timedelta, told: Callable[[NotRemoved], None] = lambda _: None) -> int:
     """Remove files that never came to count, and those that count no more for so long; return how many.
 
-    To be done `alone`. Raises WeirError.
+    To be done `alone`. One that cannot be removed keeps none from being. Raises the database's errors.
     """
     removed = 0
     with translated(), engine.connect() as connection:
         paths = connection.execute(_LEFT_OVER, {"grace": grace}).scalars().all()
     for path in paths:
-        with translated(), engine.begin() as connection:
-            # Whoever would still make it count waits for this, and finds that it cannot.
-            if connection.execute(_CLAIM, {"path": path}).first() is None:
-                continue
-            removed += sum(store.remove(name) for name in {store.working_name(path), path})
-            connection.execute(_FORGET, {"path": path})
+        try:
+            with translated(), engine.begin() as connection:
+                # Whoever would still make it count waits for this, and finds that it cannot.
+                if connection.execute(_CLAIM, {"path": path}).first() is None:
+                    continue
+                removed += sum(store.remove(name) for name in {store.working_name(path), path})
+                connection.execute(_FORGET, {"path": path})
+        except ColdUnavailable as error:
+            told(NotRemoved(path, str(error)))
     return removed

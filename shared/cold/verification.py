@@ -13,13 +13,16 @@ from shared.cold.manifest import ColdFile
 from shared.cold.ordered_manifest import OrderedCopy
 from shared.cold.store import Store, digest
 from shared.database import translated
-from shared.errors import ColdFileDamaged
+from shared.errors import ColdFileDamaged, ColdUnavailable
 from shared.streams import Stream
 
 ADVICE = (
     "put a copy of this very file back (its SHA-256 is in cold_files); where there is none, its records are lost: "
     "DELETE FROM cold_files WHERE path = '{path}' lets answers go on without them"
 )
+#: Of one file in a store that is there otherwise.
+UNREAD = "could not be read to its end"
+AGAIN = "run it again; where it stays so, the disk is failing there: put a copy of this very file back"
 
 
 COPY_ADVICE = "DELETE FROM cold_ordered WHERE path = '{path}', and `weir seal` makes another of the day's file"
@@ -52,7 +55,7 @@ def verify(engine: Engine, store: Store, streams: Iterable[Stream]) -> Iterator[
             fault = _fault(engine, store, stream, file)
             if fault and not _is_live(engine, file):
                 continue  # another has taken its place since, and it may be gone
-            advice = ADVICE.format(path=file.path) if fault else None
+            advice = AGAIN if fault == UNREAD else ADVICE.format(path=file.path) if fault else None
             yield Verified(stream.name, file.day, store.path(file), file.rows, file.bytes, fault, advice)
         yield from _copies(engine, store, stream)
 
@@ -100,6 +103,9 @@ def _fault(engine: Engine, store: Store, stream: Stream, file: ColdFile) -> str 
             found = contents.of((pa.Table.from_batches([batch]) for batch in parquet.iter_batches()), stream)
     except ColdFileDamaged as error:
         return error.fault
+    except ColdUnavailable:
+        mark.check(engine, store)
+        return UNREAD
     with manifest.snapshot(engine) as connection:
         devices = manifest.devices_of(connection, file)
     if found != Contents(file.rows, file.first, file.last, devices):

@@ -48,19 +48,26 @@ def write(
 
     Raises:
         ColdUnavailable: the store cannot be written to.
-        NotAsWritten: the file does not hold what it was to hold.
+        NotAsWritten: the rows make no file, or the file does not hold what it was to hold.
     """
     working = store.working_name(path)
-    with store.create(working) as sink:
-        writer = layout.Writer(stream, sink)
-        expected = fill(writer)
-        writer.close()
+    name = f"the file for {stream.name} of {day}"
+    try:
+        with store.create(working) as sink:
+            writer = layout.Writer(stream, sink)
+            expected = fill(writer)
+            writer.close()
+    except (pa.ArrowException, ValueError) as error:
+        raise NotAsWritten(f"{name} cannot be made of its rows ({type(error).__name__})") from error
     step("written")
-    with store.parquet(working) as parquet:
-        found = contents.of((pa.Table.from_batches([batch]) for batch in parquet.iter_batches()), stream)
+    try:
+        with store.parquet(working) as parquet:
+            found = contents.of((pa.Table.from_batches([batch]) for batch in parquet.iter_batches()), stream)
+        digests = store.digests(working)
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise NotAsWritten(f"{name} cannot be read back ({type(error).__name__})") from error
     if not found.same_as(expected()):
-        raise NotAsWritten(f"the file for {stream.name} of {day} does not hold what was to go into it")
-    digests = store.digests(working)
+        raise NotAsWritten(f"{name} does not hold what was to go into it")
     step("verified")
     if working != path:
         store.rename(working, path)

@@ -116,6 +116,10 @@ class Cold(NamedTuple):
     def by_device(self) -> bool:
         return "device_key" in self.columns
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return tuple(name for name, kind in self.columns.items() if kind in {"string", "words"})
+
 
 @dataclass(frozen=True)
 class Stream:

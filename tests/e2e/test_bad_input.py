@@ -394,19 +394,21 @@ PAGES = [
 ]
 #: Cursors of readings have an inside; these say "time.device.skip" with nonsense in it.
 FORGED = [
-    "4611686018427387903.1.0",
-    "-4611686018427387903.1.0",
-    "252455616000000000.1.0",
-    "-63082281600000001.1.0",
-    "0.0.0",
-    "0.2147483648.0",
-    "0.1.-1",
-    "0.1.2147483648",
-    "0.1",
-    "0.1.0.0",
-    "a.b.c",
-    "NaN.1.0",
-    f"{'9' * 120}.1.0",
+    "4611686018427387903|1|0.0|0.0|0.0|1",
+    "-4611686018427387903|1|0.0|0.0|0.0|1",
+    "252455616000000000|1|0.0|0.0|0.0|1",
+    "-63082281600000001|1|0.0|0.0|0.0|1",
+    "0|0|0.0|0.0|0.0|1",
+    "0|2147483648|0.0|0.0|0.0|1",
+    "0|1|0.0|0.0|0.0|0",
+    "0|1|0.0|0.0|0.0|2147483648",
+    "0|1|nan|0.0|0.0|1",
+    "0|1|0.0|-inf|0.0|1",
+    "0|1|0.0|0.0|0.0",
+    "0|1|0.0|0.0|0.0|1|0",
+    "a|b|c|d|e|f",
+    "NaN|1|0.0|0.0|0.0|1",
+    f"{'9' * 120}|1|0.0|0.0|0.0|1",
 ]
 
 
@@ -431,7 +433,7 @@ def test_forged_cursor_is_refused(http, device, path, inside):
 @pytest.mark.parametrize("time", [-63082281600000000, 252455529599999999])
 def test_cursor_at_the_end_of_time_is_no_server_error(http, device, time):
     for path in ("/stats/", f"/stats/{device}/"):
-        assert http.get(path, params={"cursor": forge(f"{time}.1.5")}).status_code == 200
+        assert http.get(path, params={"cursor": forge(f"{time}|1|0.0|0.0|0.0|5")}).status_code == 200
 
 
 @pytest.mark.parametrize(("field", "value"), QUERIES)

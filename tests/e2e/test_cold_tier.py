@@ -135,6 +135,19 @@ def test_overdue_day_is_told_and_the_hourly_task_seals_it(cold: ColdTier) -> Non
     cold.weir.wait_for(lambda: "day sealed" in cold.weir.log("worker"))
 
 
+def test_doctor_sees_what_is_due_in_the_default_partition(cold: ColdTier) -> None:
+    def sealing() -> State:
+        return Cold(cold.engine, str(cold.folder), 7).checks()[0].state
+
+    cold.insert(readings(20, seed=1))
+    assert sealing() is State.WARN
+    cold.seal()
+    cold.insert(readings(20, seed=2))
+    assert sealing() is State.OK  # the day's file is new
+    cold.weir.rows("UPDATE cold_files SET sealed_at = sealed_at - interval '3 days'")
+    assert sealing() is State.WARN
+
+
 def test_term_of_a_device_is_set_shown_and_taken_away(running_weir: Weir) -> None:
     http = running_weir.http
     running_weir.device()

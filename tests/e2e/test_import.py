@@ -99,6 +99,29 @@ def test_statistics_of_a_window_leave_out_the_rest(weir, email, tmp_path):
     assert {axis: result[axis] for axis in "xyz"} == brute_force(rows[:50], "a")
 
 
+def test_statistics_are_asked_for_in_every_way(weir, weir_url, email, tmp_path):
+    rows = [("a", (START + timedelta(seconds=number)).isoformat(), number, 0, 0) for number in range(121)]
+    weir("import", "readings", written(tmp_path / "readings.csv", rows), "--user", email)
+    asked = ["stats", "a", "--user", email, "--axes", "x", "--quantiles", "0.25", "--histogram", "2", "--bucket", "1m"]
+    code, result, complaints = weir(*asked)
+    assert code == 0, complaints
+    assert result["x"]["quantiles"] == {"0.25": 30.0}
+    assert result["x"]["histogram"] == {"edges": [0.0, 60.0, 120.0], "counts": [60, 61]}
+    assert [bucket["x"]["count"] for bucket in result["buckets"]] == [60, 60, 1]
+    shown = subprocess.run(
+        [*WEIR, *asked, "--magnitude", "--url", weir_url],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+    assert "magnitude" in shown
+    assert "2026-01-01T00:02:00+00:00" in shown
+    code, _, complaints = weir("stats", "a", "--user", email, "--quantiles", "2")
+    assert (code, "quantiles must be numbers between 0 and 1" in complaints) == (2, True)
+
+
 def test_interrupted_import_goes_on_where_it_was(weir, weir_url, email, tmp_path):
     rows = rows_of("a", count=60_000)
     file = written(tmp_path / "readings.csv", rows)

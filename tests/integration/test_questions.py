@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -11,6 +12,7 @@ import pytest
 from factories import Weir, partition, reading
 
 from analytics import progress, tasks
+from consumer import forgetting
 from shared import asking
 from shared.cold import hot
 from shared.cold.sealing import seal
@@ -161,6 +163,16 @@ def test_rows_that_nobody_counted_are_noticed_once_anything_is_stored(weir: Weir
     assert ask(jobs)[0] != first
 
 
+def test_new_reading_counts_also_when_an_old_minute_was_forgotten(weir: Weir, jobs: Jobs, device: int) -> None:
+    weir.rows("UPDATE ledger SET minute = now() - interval '91 days', accepted = stored")
+    first = answered(weir, jobs)
+    minutes = forgetting.terms(timedelta(days=14), timedelta(days=90))[-1]
+    assert forgetting.forget(jobs._engine, minutes) == 1
+    assert ask(jobs) == (first, False)
+    insert(weir, device, 2.0)
+    assert ask(jobs)[1]
+
+
 def test_what_failed_or_was_cancelled_is_asked_anew(weir: Weir, jobs: Jobs, device: int) -> None:
     failed, _ = ask(jobs)
     weir.rows("ALTER TABLE readings RENAME TO gone")
@@ -268,6 +280,17 @@ def test_answer_that_comes_after_the_cancelling_is_not_kept(weir: Weir, jobs: Jo
     jobs.cancel(job_id, for_all=False)
     jobs.finish(job, result={"x": 1})
     assert (jobs.fetch(job_id).status, jobs.fetch(job_id).result) == ("cancelled", None)
+
+
+def test_answer_of_a_run_that_was_overtaken_is_kept_with_what_it_saw(weir: Weir, jobs: Jobs, device: int) -> None:
+    job_id, _ = ask(jobs)
+    nudge = Nudge(uuid4())
+    first = jobs.take(job_id, nudge, DEADLINE)
+    insert(weir, device, 2.0)
+    assert jobs.take(job_id, replace(nudge, redelivered=True), DEADLINE)
+    assert first
+    jobs.finish(first, result={"x": 1})
+    assert ask(jobs) != (job_id, False)
 
 
 def test_job_of_several_is_not_cancelled_by_one_of_them(jobs: Jobs, device: int) -> None:

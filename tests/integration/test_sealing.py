@@ -14,7 +14,6 @@ from factories import Weir, partition
 
 from shared.cold import manifest, upkeep
 from shared.cold.sealing import Sealed
-from shared.cold.switch import InTheWay
 from shared.cold.writing import STEPS
 from shared.errors import ColdFileDamaged, Conflict, DatabaseUnavailable
 from shared.exact_sum import ExactSum
@@ -93,25 +92,53 @@ def test_killed_seal_leaves_one_truth(cold: ColdTier, killed_at: str) -> None:
 
 
 def test_readings_that_come_while_a_day_is_written_are_not_lost(cold: ColdTier, day: list[tuple]) -> None:
-    """A partition is sealed another time; of the default partition only goes what was written."""
-    late = readings(7, seed=9)
+    """Only what was written goes; a partition stays for what came, until nothing more does."""
+    late, coming = readings(7, seed=9), True
 
     def come(name: str) -> None:
-        if name == "verified":
+        nonlocal coming
+        if name == "verified" and coming:
+            coming = False
             cold.insert(late)
 
-    has_partition = not cold.sources()[0].is_default
-    if has_partition:
-        with pytest.raises(InTheWay):
-            cold.seal(come)
-        assert cold.weir.stored() == 307
-    else:
-        cold.seal(come)
-        assert cold.weir.stored() == 7
+    (source,) = cold.sources()
+    cold.seal(come)
+    # A partition was sealed by its rows, at a second reading, which had them all.
+    assert cold.weir.stored() == (7 if source.is_default else 0)
     assert cold.all() == sorted(day + late)
     cold.seal()
     assert cold.all() == sorted(day + late)
-    assert cold.weir.stored() == 0
+    assert not cold.sources()
+
+
+def test_day_that_gets_records_all_the_time_is_sealed(cold: ColdTier) -> None:
+    """Its partition could never be dropped; it is once the sender is quiet."""
+    partition(cold.weir, "readings", DAY)
+    rows = readings(300, seed=1)
+    cold.insert(rows)
+    number = 100
+
+    def come(name: str) -> None:
+        nonlocal number
+        if name == "verified":
+            number += 1
+            new = readings(5, seed=number)
+            rows.extend(new)
+            cold.insert(new)
+
+    (sealed,) = cold.seal(come)
+    assert (sealed.rows, cold.weir.stored()) == (305, 5)
+    assert cold.all() == sorted(rows)
+    assert not cold.sources()[0].is_default
+    cold.seal(come)
+    assert (cold.file().rows, cold.weir.stored()) == (315, 5)
+    assert cold.all() == sorted(rows)
+    for _ in range(2):
+        cold.seal()
+    assert not cold.sources()
+    assert cold.all() == sorted(rows)
+    upkeep.tidy(cold.engine, cold.store, timedelta(0))
+    assert cold.on_disk() == {cold.file().path}
 
 
 def test_readers_see_each_record_once_at_every_moment(cold: ColdTier, day: list[tuple]) -> None:
@@ -247,7 +274,7 @@ def test_file_that_was_removed_as_a_leftover_cannot_come_to_count(cold: ColdTier
         if name == "named":
             assert upkeep.tidy(cold.engine, cold.store, GRACE) == 1
 
-    with pytest.raises(InTheWay):
+    with pytest.raises(DatabaseUnavailable):
         cold.seal(tidy)
     assert cold.all() == sorted(rows)
 

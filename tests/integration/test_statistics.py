@@ -18,10 +18,12 @@ from analytics import cold as cold_readings
 from analytics import hot as hot_readings
 from analytics.progress import Progress
 from analytics.statistics import ROOM, Statistics
+from shared import questions
 from shared.cold import hot
 from shared.cold.sealing import seal
 from shared.cold.store import Store
 from shared.database import connect
+from shared.errors import InvalidRecord
 from shared.questions import AXES, EPOCH, Question
 from shared.streams import READINGS
 
@@ -226,3 +228,24 @@ def test_random_windows_are_as_brute_force_says(readings: Readings, monkeypatch,
         }
     together = readings.statistics().of_user(1, Question(), by_device=False)
     assert told(together) == readings.expected(set(keys), Question())
+
+
+def test_more_buckets_than_an_answer_may_have_are_an_error(readings: Readings, monkeypatch) -> None:
+    monkeypatch.setattr(questions, "MOST_BUCKETS", 10)
+    key = readings.keys[readings.ids[0]]
+    readings.insert((key, MIDNIGHT + timedelta(hours=number), 1.0, 2.0, 3.0) for number in range(11))
+    with pytest.raises(InvalidRecord, match="more than 10 buckets"):
+        readings.statistics().of_device(readings.ids[0], Question(bucket=timedelta(hours=1)))
+    ten = readings.statistics().of_device(
+        readings.ids[0], Question(MIDNIGHT + timedelta(hours=1), bucket=timedelta(hours=1))
+    )
+    assert len(ten["buckets"]) == 10
+
+
+def test_many_readings_of_one_moment_are_all_read(readings: Readings, monkeypatch) -> None:
+    monkeypatch.setattr(hot_readings, "PIECE", 5)
+    key = readings.keys[readings.ids[0]]
+    readings.insert((key, MIDNIGHT, float(number), 0.0, 0.0) for number in range(50))
+    readings.insert((key, MIDNIGHT + timedelta(seconds=number), -1.0, 0.0, 0.0) for number in range(7))
+    found = told(readings.statistics().of_device(readings.ids[0], Question()))
+    assert found == readings.expected({key}, Question())

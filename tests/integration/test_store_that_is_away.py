@@ -69,6 +69,15 @@ def test_reader_finds_a_store_that_is_not_mounted_unavailable(cold: ColdTier) ->
         cold.store.read(cold.file())
 
 
+def test_file_that_cannot_be_read_just_now_is_not_given_up(cold: ColdTier, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: str) -> None:
+        raise OSError("input/output error")
+
+    monkeypatch.setattr(cold.store, "digests", fail)
+    (found,) = verification.verify(cold.engine, cold.store, [READINGS])
+    assert (found.fault, found.advice) == (verification.UNREAD, verification.AGAIN)
+
+
 def test_store_is_marked_once(cold: ColdTier) -> None:
     before = (cold.folder / MARK).read_text()
     cold.seal()

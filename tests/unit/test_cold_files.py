@@ -3,6 +3,7 @@
 import random
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Self
 
 import pyarrow as pa
 import pytest
@@ -167,7 +168,7 @@ class OnceBroken:
     def __getattr__(self, name: str):
         return getattr(self._parquet, name)
 
-    def __enter__(self) -> "OnceBroken":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

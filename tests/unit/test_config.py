@@ -9,6 +9,7 @@ from factories import COMMANDS, ROOT
 
 from shared.config import load
 from shared.errors import Misconfigured
+from shared.streams import STREAMS
 
 WRONG = {
     "WEIR_POOL_SIZ": ("3", "unknown setting WEIR_POOL_SIZ; docs/configuration.md lists them all"),
@@ -60,3 +61,10 @@ def test_every_process_ends_with_that_line(command):
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert "WEIR_JOB_DEADLINE is greater than WEIR_JOB_RETENTION" in line
+
+
+def test_each_stream_has_a_term(monkeypatch):
+    monkeypatch.setenv("WEIR_RETENTION_DAYS_EVENTS", "30")
+    terms = load().terms
+    assert set(terms) == {stream.name for stream in STREAMS}
+    assert (terms["readings"], terms["events"]) == (None, 30)

@@ -48,6 +48,11 @@ STATEMENTS = (
     """,
     # The mark that is in the store, too: one row, once something was sealed.
     "CREATE TABLE cold_store (id uuid NOT NULL, one boolean PRIMARY KEY DEFAULT true CHECK (one))",
+    # No other times can be asked for, or sealed. The days' partitions have bounds of their own. Rows of before are let be.
+    """
+    ALTER TABLE readings_default ADD CONSTRAINT readings_default_time
+    CHECK (time >= '0001-01-01 00:00:00+00' AND time < '10000-01-01 00:00:00+00') NOT VALID
+    """,
     "ALTER TABLE devices ADD COLUMN retention_days integer CHECK (retention_days > 0)",
 )
 

@@ -24,6 +24,8 @@ STATEMENTS = (
     "CREATE INDEX jobs_question_asked ON jobs (question, asked_at) WHERE status IN ('running', 'done')",
     "DROP INDEX jobs_finished",
     "CREATE INDEX jobs_finished ON jobs (finished_at) WHERE status IN ('done', 'failed', 'cancelled')",
+    # With what forgotten minutes of the ledger stored, the number of all that was ever stored never becomes smaller.
+    "CREATE TABLE ledger_forgotten (stream text PRIMARY KEY, stored bigint NOT NULL)",
 )
 
 

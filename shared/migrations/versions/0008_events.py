@@ -16,7 +16,11 @@ STATEMENTS = (
     ) PARTITION BY RANGE (time)
     """,
     "CREATE INDEX events_time ON events USING brin (time)",
-    "CREATE TABLE events_default PARTITION OF events DEFAULT",
+    """
+    CREATE TABLE events_default PARTITION OF events (
+        CONSTRAINT events_default_time CHECK (time >= '0001-01-01 00:00:00+00' AND time < '10000-01-01 00:00:00+00')
+    ) DEFAULT
+    """,
     # Beside the partitions and not in them: an event that comes again after its day was sealed and dropped is known.
     "CREATE TABLE event_ids (id uuid PRIMARY KEY)",
     "ALTER TABLE receipts ADD duplicate integer NOT NULL DEFAULT 0",

@@ -1,0 +1,140 @@
+"""A fault of one day, one file or one moment is no more than that: the rest is sealed, dropped and removed."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import psycopg2
+import pytest
+from cold_tier import DAY, MIDNIGHT, ColdTier, readings
+from factories import Weir, partition
+from sqlalchemy import Connection
+
+from shared.cold import hot, retention, switch, upkeep
+from shared.cold.hot import Source
+from shared.cold.sealing import Sealed
+from shared.errors import DatabaseUnavailable
+from shared.streams import READINGS
+
+MINUTE = timedelta(minutes=1)
+#: What a datetime cannot be.
+NO_TIMES = ("-infinity", "infinity", "0044-03-15 12:00:00+00 BC", "20000-01-01 00:00:00+00")
+
+
+@pytest.fixture
+def cold(weir: Weir) -> Iterator[ColdTier]:
+    found = ColdTier(weir)
+    yield found
+    found.engine.dispose()
+
+
+@pytest.fixture
+def two_days(cold: ColdTier) -> list[Source]:
+    for number in range(2):
+        cold.insert(readings(40, seed=number, day=MIDNIGHT - timedelta(days=number)))
+    return cold.sources()
+
+
+@pytest.mark.parametrize("error", [OSError, ValueError, RuntimeError])
+def test_fault_of_one_day_does_not_keep_the_next_from_being_sealed(
+    cold: ColdTier, two_days: list[Source], error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests, broken = cold.store.digests, True
+
+    def once_broken(path: str):
+        nonlocal broken
+        if broken:
+            broken = False
+            raise error("a fault that nobody has thought of")
+        return digests(path)
+
+    monkeypatch.setattr(cold.store, "digests", once_broken)
+    found = upkeep.seal_all(cold.engine, cold.store, two_days, MINUTE)
+    assert [type(one) for one in found] == [upkeep.Failed, Sealed]
+    assert len(cold.all()) == 80
+
+
+@pytest.mark.parametrize("time", NO_TIMES)
+@pytest.mark.parametrize("table", ["readings", "events"])
+def test_time_that_no_answer_can_show_is_refused(cold: ColdTier, table: str, time: str) -> None:
+    values = "1, %s, 0, 0, 0" if table == "readings" else "gen_random_uuid(), %s, '', '', '{}'"
+    with pytest.raises(psycopg2.errors.CheckViolation):
+        cold.weir.rows(f"INSERT INTO {table} VALUES ({values})", time)
+
+
+def test_times_of_before_that_rule_stay_and_keep_no_day_from_being_sealed(cold: ColdTier) -> None:
+    cold.weir.rows("ALTER TABLE readings_default DROP CONSTRAINT readings_default_time")
+    for time in NO_TIMES:
+        cold.weir.rows("INSERT INTO readings VALUES (1, %s, 0, 0, 0)", time)
+    cold.insert(readings(40, seed=1))
+    (sealed,) = cold.seal()
+    assert sealed.rows == 40
+    assert cold.weir.stored() == len(NO_TIMES)
+
+
+def test_file_that_cannot_be_removed_keeps_none_from_being(cold: ColdTier) -> None:
+    store, paths = cold.store, ["a/fast.parquet", "b/gone.parquet"]
+    for path in paths:
+        switch.note(cold.engine, path)
+        with store.create(path) as sink:
+            sink.write(b"x")
+    fast = cold.folder / paths[0]
+    fast.unlink()
+    fast.mkdir()
+    told: list[upkeep.NotRemoved] = []
+    assert upkeep.tidy(cold.engine, store, timedelta(0), told.append) == 1
+    assert [one.path for one in told] == paths[:1]
+    fast.rmdir()
+    fast.touch()
+    assert upkeep.tidy(cold.engine, store, timedelta(0)) == 1
+
+
+def test_commit_whose_answer_was_lost_is_not_taken_for_a_failure(
+    cold: ColdTier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partition(cold.weir, "readings", DAY)
+    rows = readings(100, seed=1)
+    cold.insert(rows)
+    drop, tries = switch.drop_partition, 0
+
+    def committed_and_lost(connection: Connection, source: Source, count: int) -> None:
+        nonlocal tries
+        tries += 1
+        drop(connection, source, count)
+        connection.commit()
+        raise DatabaseUnavailable("the connection was lost")
+
+    monkeypatch.setattr(switch, "drop_partition", committed_and_lost)
+    (sealed,) = cold.seal()
+    assert (sealed.rows, tries) == (100, 1)
+    assert cold.all() == sorted(rows)
+    assert upkeep.tidy(cold.engine, cold.store, timedelta(0)) == 0
+
+
+def test_writers_do_not_wait_for_a_count_that_does_not_end(cold: ColdTier, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The day is sealed by its rows, for which nobody waits."""
+    partition(cold.weir, "readings", DAY)
+    rows = readings(100, seed=1)
+    cold.insert(rows)
+    count = hot.rows_in
+
+    def slow(connection: Connection, source: Source) -> int:
+        connection.exec_driver_sql("SELECT pg_sleep(20)")
+        return count(connection, source)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(switch, "_COUNTED_WITHIN", timedelta(milliseconds=50))
+        patched.setattr(hot, "rows_in", slow)
+        (sealed,) = cold.seal()
+    assert (sealed.rows, cold.weir.stored()) == (100, 0)
+    assert not cold.sources()[0].is_default
+    cold.seal()
+    assert not cold.sources()
+    assert cold.all() == sorted(rows)
+
+
+def test_dropping_begins_nothing_after_its_time(cold: ColdTier, two_days: list[Source]) -> None:
+    cold.seal()
+    drops = retention.plan(cold.engine, [READINGS], {"readings": 1})
+    assert len(drops) == 2
+    assert retention.apply(cold.engine, cold.store, drops, begin_within=timedelta(0)) == []
+    assert len(cold.files()) == 2
