@@ -151,9 +151,13 @@ def test_readers_see_each_record_once_at_every_moment(cold: ColdTier, day: list[
             seen.add(len(cold.all()))
             reads += 1
 
+    def wait_for_a_read(_: str) -> None:
+        before = reads
+        cold.weir.wait_for(lambda: reads > before)
+
     reader = threading.Thread(target=read)
     reader.start()
-    cold.seal(lambda _: time.sleep(0.05))
+    cold.seal(wait_for_a_read)
     sealed.set()
     reader.join(20)
     assert reads > 1
