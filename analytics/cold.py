@@ -50,6 +50,7 @@ class Cold:
         # Of other devices in the file, the times would be theirs as well.
         known = devices if scope.device_keys is not None else [file]
         self._is_whole = known is not None and all(_is_inside(scope, one.first, one.last) for one in known)
+        self._is_empty = not any(_overlaps(scope, one.first, one.last) for one in known or [file])
 
     @property
     def file_id(self) -> str:
@@ -81,7 +82,12 @@ class Cold:
         return {axis: [_ordered(self._store, one, place) for one in self._in_order] for place, axis in enumerate(AXES)}
 
     def pieces(self, columns: Sequence[str]) -> Iterator[Piece]:
-        """Yield every reading once, a row group at a time. Raises ColdFileDamaged or ColdUnavailable."""
+        """Yield every reading once, a row group at a time. Raises ColdFileDamaged or ColdUnavailable.
+
+        The file is not opened where the manifest says that nothing of it lies in the window.
+        """
+        if self._is_empty:
+            return
         wanted = list(dict.fromkeys([*columns, *(() if self._is_whole else (TIME,))]))
         scope = self._scope
         window: dict[str, Any] = {} if self._is_whole else {"start": scope.start, "end": scope.end}
@@ -167,6 +173,10 @@ def _unpacked(source: Any, blocks: Blocks) -> Iterator[tuple[Values, Counts]]:
 
 def _is_inside(scope: Scope, first: datetime, last: datetime) -> bool:
     return (scope.start is None or scope.start <= first) and (scope.end is None or last < scope.end)
+
+
+def _overlaps(scope: Scope, first: datetime, last: datetime) -> bool:
+    return (scope.start is None or scope.start <= last) and (scope.end is None or first < scope.end)
 
 
 def _column(table: Any, name: str) -> Any:

@@ -9,20 +9,32 @@ import pytest
 from cold_tier import DAY, MIDNIGHT, ColdTier
 from factories import Weir, partition
 
+from analytics.cold import parts
 from analytics.progress import Progress
 from analytics.statistics import Statistics
-from shared.cold import ordered_manifest, ordering
+from shared.cold import manifest, ordered_manifest, ordering
 from shared.cold.ordering import order_all
 from shared.cold.sealing import seal
 from shared.cold.store import Store
 from shared.errors import ColdFileDamaged
-from shared.questions import Question
+from shared.questions import AXES, Question
+from shared.scope import Scope
 from shared.streams import STREAMS
 
 DAYS = 4
 WHOLE = Question()
 QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
 LONG = timedelta(minutes=1)
+
+
+class Counting(Store):
+    """A store that says how many files were opened."""
+
+    opened = 0
+
+    def open(self, file):
+        self.opened += 1
+        return super().open(file)
 
 
 class Silent:
@@ -154,3 +166,24 @@ def test_damaged_copy_fails_the_job_that_needs_it_and_names_the_file(cold: ColdT
     with pytest.raises(ColdFileDamaged, match=first.path):
         ask(cold, 1, None, None)
     assert ask(cold, 1, MIDNIGHT + timedelta(days=1), None)["x"]["count"] == 400 * (DAYS - 1)
+
+
+def test_file_is_opened_only_for_windows_in_which_it_has_readings(cold: ColdTier) -> None:
+    ordered(cold)
+    store = Counting(str(cold.folder))
+
+    def read(keys, start, end):
+        """The rows in a window of each part, and how many files were opened for them."""
+        with manifest.snapshot(cold.engine) as connection:
+            found = parts(connection, store, Scope(keys))
+        store.opened = 0
+        return sum(piece.rows for part in found for piece in part.within(start, end).pieces(AXES)), store.opened
+
+    for days in range(DAYS - 1):
+        start = MIDNIGHT + timedelta(days=days)
+        assert read((1,), start, start + timedelta(days=1)) == (400, 1)
+        first = min(row[1] for row in cold.readings if row[0] == 2 and row[1] >= start)
+        assert read((2,), start, first) == (0, 0)
+        assert read((2,), start, first + timedelta(microseconds=1)) == (1, 1)
+        assert read(None, start, start + timedelta(days=1))[1] == 1
+    assert read(None, MIDNIGHT - timedelta(days=1), MIDNIGHT) == (0, 0)
