@@ -38,9 +38,10 @@ def at_ranks(values: Values, ordered: Sequence[Ordered], ranks: Sequence[int]) -
     """
     parts = [*ordered, held(values)] if len(values) else ordered
     blocks = np.concatenate([part.blocks for part in parts])
+    lows, highs = _through(blocks, "low"), _through(blocks, "high")
     brackets: defaultdict[tuple[float, float], list[int]] = defaultdict(list)
     for rank in ranks:
-        brackets[_bracket(blocks, rank)].append(rank)
+        brackets[_bracket(lows, highs, rank)].append(rank)
     found: dict[int, float] = {}
     for (low, high), inside in brackets.items():
         found |= dict.fromkeys(inside, low) if low == high else _look_up(parts, blocks, low, high, inside)
@@ -62,16 +63,28 @@ def held(values: Values) -> Ordered:
     return Ordered(blocks, read)
 
 
-def _bracket(blocks: Blocks, rank: int) -> tuple[float, float]:
+class _Through(NamedTuple):
+    """One end of each block, ascending, and how many rows the blocks up to there have."""
+
+    ends: Values
+    rows: NDArray[np.int64]
+
+    def at(self, rank: int) -> float:
+        return float(self.ends[_place(self.rows, rank)])
+
+
+def _through(blocks: Blocks, end: str) -> _Through:
+    order = np.argsort(blocks[end])
+    return _Through(blocks[end][order], np.cumsum(blocks["rows"][order], dtype=np.int64))
+
+
+def _bracket(lows: _Through, highs: _Through, rank: int) -> tuple[float, float]:
     """Return two values between which the one at that place lies, both included.
 
     At most the rows of blocks that begin below a value are below it: with the blocks in order of their lowest values,
     the one in which these rows come to exceed the rank begins at or below what is looked for. Likewise from above.
     """
-    lows, highs = np.argsort(blocks["low"]), np.argsort(blocks["high"])
-    low = blocks["low"][lows][_place(np.cumsum(blocks["rows"][lows], dtype=np.int64), rank)]
-    high = blocks["high"][highs][_place(np.cumsum(blocks["rows"][highs], dtype=np.int64), rank)]
-    return float(low), float(high)
+    return lows.at(rank), highs.at(rank)
 
 
 def _place(through: NDArray[np.int64], rank: int) -> np.intp:
