@@ -31,10 +31,13 @@ class Ordered(NamedTuple):
             yield np.repeat(*self.read(np.arange(start, min(start + _AT_ONCE, len(self.blocks)))))
 
 
-def at_ranks(values: Values, ordered: Sequence[Ordered], ranks: Sequence[int]) -> list[float]:
+def at_ranks(
+    values: Values, ordered: Sequence[Ordered], ranks: Sequence[int], step: Callable[[], None] = lambda: None
+) -> list[float]:
     """Return the values at these places (from 0) of all values in ascending order: of those in hand, and of the others.
 
-    Only blocks that may hold a value at one of the places are read, those of one bracket at a time.
+    Only blocks that may hold a value at one of the places are read, those of one bracket at a time. Calls `step` after
+    each part that is read.
     """
     parts = [*ordered, held(values)] if len(values) else ordered
     blocks = np.concatenate([part.blocks for part in parts])
@@ -44,7 +47,7 @@ def at_ranks(values: Values, ordered: Sequence[Ordered], ranks: Sequence[int]) -
         brackets[_bracket(lows, highs, rank)].append(rank)
     found: dict[int, float] = {}
     for (low, high), inside in brackets.items():
-        found |= dict.fromkeys(inside, low) if low == high else _look_up(parts, blocks, low, high, inside)
+        found |= dict.fromkeys(inside, low) if low == high else _look_up(parts, blocks, low, high, inside, step)
     return [found[rank] for rank in ranks]
 
 
@@ -93,23 +96,29 @@ def _place(through: NDArray[np.int64], rank: int) -> np.intp:
 
 
 def _look_up(
-    parts: Sequence[Ordered], blocks: Blocks, low: float, high: float, ranks: Sequence[int]
+    parts: Sequence[Ordered],
+    blocks: Blocks,
+    low: float,
+    high: float,
+    ranks: Sequence[int],
+    step: Callable[[], None],
 ) -> dict[int, float]:
     """Read what may lie in a bracket, and find these ranks there: below them are the blocks below, and what was read."""
-    values, counts = _read(parts, (blocks["high"] >= low) & (blocks["low"] <= high))
+    values, counts = _read(parts, (blocks["high"] >= low) & (blocks["low"] <= high), step)
     order = np.argsort(values)
     through = np.cumsum(counts[order], dtype=np.int64)
     below = int(blocks["rows"][blocks["high"] < low].sum(dtype=np.int64))
     return {rank: float(values[order[_place(through, rank - below)]]) for rank in ranks}
 
 
-def _read(parts: Sequence[Ordered], wanted: NDArray[np.bool_]) -> tuple[Values, Counts]:
+def _read(parts: Sequence[Ordered], wanted: NDArray[np.bool_], step: Callable[[], None]) -> tuple[Values, Counts]:
     found: list[tuple[Values, Counts]] = []
     start = 0
     for part in parts:
         places = np.flatnonzero(wanted[start : start + len(part.blocks)])
         if len(places):
             found.append(part.read(places))
+            step()
         start += len(part.blocks)
     values, counts = zip(*found, strict=True)
     return np.concatenate(values), np.concatenate(counts)

@@ -82,17 +82,15 @@ class Buckets:
         axes = {name: values[order] for name, values in of_piece(columns, self._question).items()}
         starts = np.concatenate([[0], np.flatnonzero(np.diff(buckets)) + 1, [len(buckets)]]).tolist()
         for start, end in pairwise(starts):
-            self._progress.done(0)
-            found = {name: _numbers(values[start:end], self._question) for name, values in axes.items()}
+            found = {name: self._numbers(values[start:end]) for name, values in axes.items()}
             yield self._bucket(int(buckets[start]), found)
 
     def _bucket(self, number: int, found: dict[str, Any]) -> dict[str, Any]:
         start, end = (moment(place * self._width).isoformat() for place in (number, number + 1))
         return {"start": start, "end": end, **found}
 
-
-def _numbers(values: Any, question: Question) -> dict[str, Any]:
-    axis = Axis(question, len(values))
-    axis.add(values)
-    axis.settle()
-    return axis.numbers()
+    def _numbers(self, values: Any) -> dict[str, Any]:
+        axis = Axis(self._question, len(values), self._progress.step)
+        axis.add(values)
+        axis.settle()
+        return axis.numbers()

@@ -1,7 +1,7 @@
 """The numbers of one axis: min, max, count, sum, median, quantiles and histogram, exact."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -27,15 +27,16 @@ class Axis:
     """Takes the values of one axis in pieces, and then tells its numbers.
 
     Give all values by `add`, then `settle`; while not `is_settled`, give all values again by `look` and settle again.
+    Settling calls `step` between the parts of its work; what that raises ends it.
     """
 
-    def __init__(self, question: Question, room: int) -> None:
+    def __init__(self, question: Question, room: int, step: Callable[[], None]) -> None:
         self._quantiles = question.quantiles
         self._bins = question.histogram
         self._low, self._high, self.count = math.inf, -math.inf, 0
         self._sum = ExactSum()
         self._is_finite = True
-        self._finder = Finder(room)
+        self._finder = Finder(room, step)
         self._histogram: Histogram | None = None
         self._is_counted = False
 

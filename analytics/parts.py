@@ -1,6 +1,6 @@
 """Where readings come from: parts, each of which yields its own in pieces and as often as asked."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
@@ -86,8 +86,8 @@ class Kept:
         return Kept(self.tier, [_cut(piece, start, end) for piece in self._pieces])
 
 
-def keep(part: Part, columns: Sequence[str], room: int) -> Part:
-    """Read a part into memory, if it has no more readings than there is room for."""
+def keep(part: Part, columns: Sequence[str], room: int, step: Callable[[], None]) -> Part:
+    """Read a part into memory, if it has no more readings than there is room for. Calls `step` after each piece."""
     if part.expected > 2 * room:
         return part
     pieces, rows = [], 0
@@ -96,6 +96,7 @@ def keep(part: Part, columns: Sequence[str], room: int) -> Part:
         if rows > room:
             return part
         pieces.append(piece)
+        step()
     return Kept(part.tier, pieces)
 
 

@@ -38,6 +38,10 @@ class Progress:
         """Add to what there is to do."""
         self._expected += work
 
+    def step(self) -> None:
+        """Say that work goes on, where it is part of a whole that is told when it is done. Raises as `done` does."""
+        self.done(0)
+
     def done(self, work: float) -> None:
         """Add to what is done; more than expected counts as nearly all."""
         self._done += work

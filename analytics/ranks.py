@@ -4,7 +4,7 @@ Values come in pieces, as often as needed. As long as there is room they are kep
 intervals, of which those with a wanted rank are looked at again: kept if they fit by now, counted more finely if not.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,10 +80,14 @@ class Bracket:
 
 
 class Finder:
-    """Give it all values by `add`, then the ranks by `settle`; again and again, until it has found them."""
+    """Give it all values by `add`, then the ranks by `settle`; again and again, until it has found them.
 
-    def __init__(self, room: int) -> None:
+    Settling calls `step` between the parts of its work; what that raises ends it.
+    """
+
+    def __init__(self, room: int, step: Callable[[], None] = lambda: None) -> None:
         self._room = room
+        self._step = step
         self._size = 0
         self._brackets = [Bracket(0, _ALL, 0, None)]
         self._is_first = True
@@ -126,11 +130,13 @@ class Finder:
         for ordered in self._ordered:
             for values in ordered.all():
                 self.add(values)
+                self._step()
         wanted = sorted(set(ranks) - self._found.keys())
         narrower: list[tuple[int, int, int, int]] = []
         for place, bracket in enumerate(self._brackets):
             following = self._brackets[place + 1].below if place + 1 < len(self._brackets) else None
             inside = [rank for rank in wanted if bracket.below <= rank and (following is None or rank < following)]
+            self._step()
             if inside and bracket.counts is None:
                 self._pick(bracket, inside)
             elif inside:
@@ -143,7 +149,7 @@ class Finder:
 
     def _bracket(self, ranks: list[int], kept: list[Values]) -> None:
         values = np.concatenate([np.empty(0), *kept])
-        self._found = dict(zip(ranks, at_ranks(values, self._ordered, ranks), strict=True))
+        self._found = dict(zip(ranks, at_ranks(values, self._ordered, ranks, self._step), strict=True))
         self._is_first, self._brackets = False, []
 
     def _pick(self, bracket: Bracket, ranks: list[int]) -> None:

@@ -71,7 +71,7 @@ class Statistics:
         hot, files = Hot(connection, scope), self._files(connection, scope, question)
         self._progress.expect(hot.expected + sum(file.expected for file in files))
         columns = (*question.columns, TIME) if question.bucket else question.columns
-        kept = keep(hot, columns, self._room // len(columns))
+        kept = keep(hot, columns, self._room // len(columns), self._progress.step)
         if kept is not hot:
             end.close()
         answer, rows = self._answer([kept, *files], question, coverage)

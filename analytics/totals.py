@@ -26,7 +26,7 @@ class Totals:
 def totals(parts: Sequence[Part], question: Question, progress: Progress, room: int, *, timed: bool = False) -> Totals:
     """Read the parts once or, where there is not room for the values of all axes, some times more. Raises WeirError."""
     found = Totals()
-    axes = {name: Axis(question, room // len(question.names)) for name in question.names}
+    axes = {name: Axis(question, room // len(question.names), progress.step) for name in question.names}
     for part in parts:
         _read(part, question, axes, found, progress, timed=timed)
     left = [part for part in parts if not _is_ranked(part, question, timed=timed)]

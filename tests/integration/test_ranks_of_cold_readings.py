@@ -16,7 +16,7 @@ from shared.cold import manifest, ordered_manifest, ordering
 from shared.cold.ordering import order_all
 from shared.cold.sealing import seal
 from shared.cold.store import Store
-from shared.errors import ColdFileDamaged
+from shared.errors import ColdFileDamaged, JobCancelled
 from shared.questions import AXES, Question
 from shared.scope import Scope
 from shared.streams import STREAMS
@@ -28,9 +28,14 @@ LONG = timedelta(minutes=1)
 
 
 class Counting(Store):
-    """A store that says how many files were opened."""
+    """A store that says how many files were opened, and how often there was reading in ordered copies."""
 
     opened = 0
+    copies_read = 0
+
+    def source(self, path):
+        self.copies_read += path.endswith(".blocks")
+        return super().source(path)
 
     def open(self, file):
         self.opened += 1
@@ -187,3 +192,18 @@ def test_file_is_opened_only_for_windows_in_which_it_has_readings(cold: ColdTier
         assert read((2,), start, first + timedelta(microseconds=1)) == (1, 1)
         assert read(None, start, start + timedelta(days=1))[1] == 1
     assert read(None, MIDNIGHT - timedelta(days=1), MIDNIGHT) == (0, 0)
+
+
+def test_job_cancelled_during_ranks_stops_at_the_next_part(cold: ColdTier, monkeypatch) -> None:
+    ordered(cold)
+    monkeypatch.setattr("analytics.progress.EVERY", 0.0)
+    store = Counting(str(cold.folder))
+
+    class Cancelling(Silent):
+        def reached(self, percent):
+            if store.copies_read:
+                raise JobCancelled("nobody waits for this job any more")
+
+    with pytest.raises(JobCancelled):
+        Statistics(cold.engine, store, Progress(Cancelling())).of_device(UUID(int=1), WHOLE)
+    assert store.copies_read == 1

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analytics.brackets import held
+from analytics.parts import Kept, Piece, keep
 from analytics.ranks import Finder, keys, value
 
 #: 16 bits of a float are told at the first look, 12 more at each next one, and one more look keeps what is left.
@@ -63,3 +65,29 @@ def test_many_values_need_little_room(kind: str) -> None:
     ordered = np.sort(values)
     assert [finder[149_999], finder[150_000]] == ordered[[149_999, 150_000]].tolist()
     assert kept <= 10_000
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop() -> None:
+    raise Stopped
+
+
+@pytest.mark.parametrize("room", [0, 100])
+@pytest.mark.parametrize("is_ordered", [True, False])
+def test_settling_can_be_stopped(room: int, is_ordered: bool) -> None:
+    finder = Finder(room, stop)
+    finder.add(np.arange(10.0))
+    if is_ordered:
+        finder.put([held(np.arange(20.0))])
+    with pytest.raises(Stopped):
+        finder.settle([3])
+
+
+def test_keeping_can_be_stopped() -> None:
+    part = Kept("hot", [Piece({"x": np.arange(3.0)}, 3, 0)] * 2)
+    assert keep(part, ["x"], 6, lambda: None) is not part
+    with pytest.raises(Stopped):
+        keep(part, ["x"], 6, stop)
