@@ -25,6 +25,10 @@ from shared.streams import Stream
 #: A device with fewer rows in a file has none: its rows are read as soon as blocks would be.
 FEWEST_ROWS = 10_000
 
+#: Bytes of a reading in the file, the copy and the blocks' bounds. A device whose copy would cost more has none: values
+#: whose every bit is random can hardly be packed. With what the manifest knows of each device they stay below 30.
+MOST_BYTES = 29.0
+
 #: Rows that are sorted together; of more there are several series of blocks, so that memory does not grow with them.
 _AT_ONCE = 1 << 20
 
@@ -91,7 +95,7 @@ def order(engine: Engine, store: Store, stream: Stream, day: date) -> OrderedDay
     with translated(), engine.begin() as connection:
         switch.claim(connection, path)
         ordered_manifest.enter(connection, copy, made)
-    return OrderedDay(stream.name, day, len(rows), copy.bytes)
+    return OrderedDay(stream.name, day, len(made), copy.bytes)
 
 
 def _due(engine: Engine, stream: Stream) -> list[date]:
@@ -108,7 +112,7 @@ def _write(
     working = store.working_name(path)
     axes = stream.cold.axes
     with store.create(working) as sink:
-        writer = _Writer(sink, axes, rows)
+        writer = _Writer(sink, axes, rows, MOST_BYTES - file.bytes / file.rows)
         for table in store.pieces(file, ["device_key", *axes], device_keys=rows):
             writer.add(table)
         writer.flush()
@@ -122,9 +126,12 @@ def _write(
 
 
 class _Writer:
-    """Takes a file's rows by device, sorts them axis by axis, and writes the blocks."""
+    """Takes a file's rows by device, sorts them axis by axis, and writes the blocks.
 
-    def __init__(self, sink: Any, axes: tuple[str, ...], rows: Mapping[int, int]) -> None:
+    A device is given up, and is in `blocks` no more, at the first of its series that costs more than `most` bytes a row.
+    """
+
+    def __init__(self, sink: Any, axes: tuple[str, ...], rows: Mapping[int, int], most: float) -> None:
         self.bytes = 0
         self.sha256 = hashlib.sha256()
         #: By device, axis by axis.
@@ -132,6 +139,7 @@ class _Writer:
         self._sink = sink
         self._axes = axes
         self._rows = rows
+        self._most = most
         self._key = 0
         self._waiting: list[list[Values]] = []
         self._waiting_rows = 0
@@ -141,21 +149,40 @@ class _Writer:
             if key != self._key:
                 self.flush()
                 self._key = key
+            if key not in self.blocks:
+                continue
             self._waiting.append([part[axis].to_numpy() for axis in self._axes])
             self._waiting_rows += len(part)
             if self._waiting_rows >= _AT_ONCE:
                 self.flush()
 
     def flush(self) -> None:
-        """Write what waits."""
-        for place, columns in enumerate(zip(*self._waiting, strict=True)):
-            values, size = np.concatenate(columns), rows_of_block(self._rows[self._key])
-            for block, packed in blocks(values, size, self.bytes):
+        """Write what waits, or give its device up."""
+        series = self._series() if self._waiting else []
+        self._waiting, self._waiting_rows = [], 0
+        if series is None:
+            del self.blocks[self._key]
+            return
+        for place, made in enumerate(series):
+            for block, packed in made:
                 self._sink.write(packed)
                 self.sha256.update(packed)
                 self.bytes += len(packed)
                 self.blocks[self._key][place].append(block)
-        self._waiting, self._waiting_rows = [], 0
+
+    def _series(self) -> list[list[tuple[np.void, bytes]]] | None:
+        """Make the blocks of what waits, axis by axis. None: they are too large."""
+        found: list[list[tuple[np.void, bytes]]] = []
+        size, offset, left = rows_of_block(self._rows[self._key]), self.bytes, self._most * self._waiting_rows
+        for columns in zip(*self._waiting, strict=True):
+            made = list(blocks(np.concatenate(columns), size, offset))
+            packed = sum(len(one) for _, one in made)
+            offset += packed
+            left -= packed + BLOCK.itemsize * len(made)
+            if left < 0:
+                return None
+            found.append(made)
+        return found
 
 
 def _by_device(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:

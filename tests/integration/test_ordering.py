@@ -1,16 +1,22 @@
 """An ordered copy holds what its file holds, counts as long as the file does, and is never in the way."""
 
+import random
 from datetime import date, timedelta
+from uuid import UUID
 
 import numpy as np
 import pytest
-from cold_tier import COLUMNS, DAY, ColdTier, readings
+from cold_tier import COLUMNS, DAY, MIDNIGHT, ColdTier, readings
 from factories import Weir, partition
+from sealed import Row, insert
 
 from analytics import tiering
+from analytics.progress import Progress
+from analytics.statistics import Statistics
 from shared.cold import ordered_manifest, ordering, switch, upkeep, verification
 from shared.cold.ordered import BlockDamaged, unpack
 from shared.cold.ordering import OrderedDay, order_all
+from shared.questions import Question
 from shared.streams import STREAMS
 
 LONG = timedelta(minutes=1)
@@ -60,6 +66,56 @@ def test_copy_holds_each_axis_of_the_larger_devices(cold: ColdTier) -> None:
         for axis, blocks in zip("xyz", one.blocks, strict=True):
             assert blocks["rows"].sum() == len(mine)
             assert sorted(values(cold, one.copy, blocks)) == sorted(mine[axis].to_numpy() + 0.0)
+
+
+class Silent:
+    def began(self, version):
+        pass
+
+    def reached(self, percent):
+        pass
+
+
+def test_device_whose_values_cannot_be_packed_has_no_copy_and_exact_numbers_all_the_same(
+    cold: ColdTier, weir: Weir
+) -> None:
+    """Device 1 counts, device 2 tells random bits, device 3 does so after two series of counting."""
+    yesterday, chance = MIDNIGHT - timedelta(days=1), random.Random(1)
+    counting = {1: 1000, 2: 0, 3: 1000}
+    rows = [
+        Row(
+            key,
+            yesterday + timedelta(seconds=second),
+            *(float(chance.randint(-300, 300)) if second < counting[key] else chance.gauss(0, 1) for _ in "xyz"),
+        )
+        for key, number in {1: 1000, 2: 6000, 3: 2000}.items()
+        for second in range(number)
+    ]
+    weir.rows("INSERT INTO users (name, email) VALUES ('a', 'a@example.org')")
+    for key in counting:
+        weir.rows(f"INSERT INTO devices (id, user_id, name) VALUES ('{UUID(int=key)}', 1, 'device')")
+    partition(weir, "readings", yesterday.date())
+    insert(weir, rows)
+    cold.seal()
+    (file, _) = cold.files()
+    assert {one.day: one.devices for one in order(cold)} == {DAY: 2, file.day: 1}
+    assert order(cold) == []
+    (one, *_) = found = [one for one in devices(cold) if one.copy.file == file.id]
+    assert [one.device_key for one in found] == [1]
+    known = weir.scalar("SELECT sum(pg_column_size(s.*)) FROM cold_summaries s WHERE file = %s", str(file.id))
+    known += weir.scalar("SELECT sum(pg_column_size(b.*)) FROM cold_blocks b WHERE file = %s", str(file.id))
+    assert file.bytes / len(rows) > 15
+    assert (file.bytes + one.copy.bytes + known) / len(rows) <= 30
+    assert [one.fault for one in verification.verify(cold.engine, cold.store, STREAMS)] == [None] * 4
+    for key in counting:
+        answer = Statistics(cold.engine, cold.store, Progress(Silent())).of_device(
+            UUID(int=key), Question(end=MIDNIGHT, quantiles=(0.9,))
+        )
+        mine = [row for row in rows if row.key == key]
+        for axis in "xyz":
+            values = [getattr(row, axis) for row in mine]
+            assert (answer[axis]["count"], answer[axis]["median"]) == (len(mine), np.median(values))
+            assert answer[axis]["quantiles"]["0.9"] == pytest.approx(np.quantile(values, 0.9), rel=1e-12)
 
 
 def test_what_is_ordered_is_not_ordered_again(cold: ColdTier) -> None:

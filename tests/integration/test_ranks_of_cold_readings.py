@@ -54,6 +54,7 @@ class Silent:
 def cold(weir: Weir, monkeypatch):
     """Four days of devices 1 and 2: the first three are sealed and in order, but of device 2 some are too few for that."""
     monkeypatch.setattr(ordering, "FEWEST_ROWS", 100)
+    monkeypatch.setattr(ordering, "MOST_BYTES", 1000.0)  # blocks are as small as this, and so their bounds are large
     monkeypatch.setattr("shared.cold.ordered._FEWEST", 8)
     monkeypatch.setattr("shared.cold.ordered._MOST", 16)
     found = ColdTier(weir)
