@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.brackets import Ordered
+from analytics.brackets import Ordered, OrderedFinder
 from analytics.parts import Summary, Values
-from analytics.ranks import Finder
 from shared.exact_sum import ExactSum
 from shared.questions import MAGNITUDE, Question, fraction
 
@@ -36,7 +35,7 @@ class Axis:
         self._low, self._high, self.count = math.inf, -math.inf, 0
         self._sum = ExactSum()
         self._is_finite = True
-        self._finder = Finder(room, step)
+        self._finder = OrderedFinder(room, step)
         self._histogram: Histogram | None = None
         self._is_counted = False
 

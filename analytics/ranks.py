@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.brackets import Ordered, at_ranks
-from analytics.parts import Values
+from shared.cold.ordered import Values
 
 Keys = NDArray[np.uint64]
 
@@ -85,18 +84,20 @@ class Finder:
     Settling calls `step` between the parts of its work; what that raises ends it.
     """
 
-    def __init__(self, room: int, step: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        room: int,
+        step: Callable[[], None] = lambda: None,
+        between: tuple[float, float] | None = None,
+    ) -> None:
+        """`between` are two floats between which all values lie, both included."""
+        low, high = (0, _ALL) if between is None else keys(np.array(between)).tolist()
         self._room = room
         self._step = step
         self._size = 0
-        self._brackets = [Bracket(0, _ALL, 0, None)]
+        self._brackets = [Bracket(low, high, 0, None)]
         self._is_first = True
         self._found: dict[int, float] = {}
-        self._ordered: list[Ordered] = []
-
-    def put(self, ordered: Iterable[Ordered]) -> None:
-        """Give values that are in order already, once: of these no more is read than is needed."""
-        self._ordered += ordered
 
     def add(self, values: Values) -> None:
         if self._is_first:
@@ -124,13 +125,6 @@ class Finder:
         """Find the values of these ranks (0 is the least), or where to look for them the next time."""
         if self.is_settled:
             return
-        if self._ordered and self.kept is not None:
-            self._bracket(sorted(set(ranks)), self.kept)
-            return
-        for ordered in self._ordered:
-            for values in ordered.all():
-                self.add(values)
-                self._step()
         wanted = sorted(set(ranks) - self._found.keys())
         narrower: list[tuple[int, int, int, int]] = []
         for place, bracket in enumerate(self._brackets):
@@ -146,11 +140,6 @@ class Finder:
 
     def __getitem__(self, rank: int) -> float:
         return self._found[rank]
-
-    def _bracket(self, ranks: list[int], kept: list[Values]) -> None:
-        values = np.concatenate([np.empty(0), *kept])
-        self._found = dict(zip(ranks, at_ranks(values, self._ordered, ranks, self._step), strict=True))
-        self._is_first, self._brackets = False, []
 
     def _pick(self, bracket: Bracket, ranks: list[int]) -> None:
         values = np.concatenate(bracket.kept) if len(bracket.kept) != 1 else bracket.kept[0].copy()

@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from analytics.brackets import Ordered, at_ranks, held
+from analytics.brackets import Ordered, OrderedFinder, at_ranks, held
 from shared.cold.ordered import BLOCK, BlockDamaged, blocks, rows_of_block, unpack
 
 FEW = st.sampled_from([-1e300, -1.5, -5e-324, -0.0, 0.0, 5e-324, 0.1, 1.5, 1.5000000000000002, 1e300])
@@ -15,6 +15,8 @@ FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 
 #: Values that are sorted together, as of a device with very many.
 AT_ONCE = 70
+#: More than there are of any.
+ROOM = 10_000_000
 
 
 def arrays(least, most):
@@ -51,14 +53,19 @@ def large(values) -> Ordered:
 
 
 @settings(max_examples=150, deadline=None)
-@given(values=arrays(0, 60), parts=st.lists(arrays(1, 200), max_size=6), data=st.data())
-def test_every_rank_is_the_value_at_its_place(values, parts, data):
+@given(
+    values=arrays(0, 60),
+    parts=st.lists(arrays(1, 200), max_size=6),
+    room=st.sampled_from([0, 5, 40, ROOM]),
+    data=st.data(),
+)
+def test_every_rank_is_the_value_at_its_place(values, parts, room, data):
     whole = all_of(values, parts)
     assume(len(whole))
     ordered = [stored(part) for part in parts]
-    assert at_ranks(values, ordered, range(len(whole))) == whole.tolist()
+    assert at_ranks(values, ordered, range(len(whole)), room) == whole.tolist()
     rank = data.draw(st.integers(0, len(whole) - 1))
-    assert at_ranks(values, ordered, [rank]) == [whole[rank]]
+    assert at_ranks(values, ordered, [rank], room) == [whole[rank]]
 
 
 @settings(max_examples=100, deadline=None)
@@ -76,8 +83,9 @@ def test_blocks_hold_the_values_in_order(values, rows):
         offset += len(packed)
 
 
+@pytest.mark.parametrize("room", [1000, ROOM])
 @pytest.mark.parametrize("seed", range(6))
-def test_tiny_and_huge_copies_agree_with_sorting(seed):
+def test_tiny_and_huge_copies_agree_with_sorting(seed, room):
     random = np.random.default_rng(seed)
     decimals = int(random.integers(0, 5))
     sizes = [int(10 ** random.uniform(0, 5.5)) for _ in range(12)]
@@ -85,7 +93,7 @@ def test_tiny_and_huge_copies_agree_with_sorting(seed):
     values = random.normal(0, 5, int(random.integers(0, 50_000))).round(decimals)
     whole = all_of(values, parts)
     ranks = sorted([*random.integers(0, len(whole), 20).tolist(), 0, len(whole) // 2, len(whole) - 1])
-    assert at_ranks(values, [large(part) for part in parts], ranks) == whole[ranks].tolist()
+    assert at_ranks(values, [large(part) for part in parts], ranks, room) == whole[ranks].tolist()
 
 
 def test_little_is_read_for_a_median():
@@ -101,8 +109,40 @@ def test_little_is_read_for_a_median():
     parts = [random.normal(20, 5, 100_000) for _ in range(10)]
     whole = all_of(np.empty(0), parts)
     ranks = [len(whole) // 2 - 1, len(whole) // 2]
-    assert at_ranks(np.empty(0), [counting(large(part)) for part in parts], ranks) == whole[ranks].tolist()
+    assert at_ranks(np.empty(0), [counting(large(part)) for part in parts], ranks, ROOM) == whole[ranks].tolist()
     assert sum(read) < len(whole) / 15
+
+
+def test_many_small_parts_that_are_not_held_together_are_ranked_exactly(monkeypatch):
+    """Of each part a block touches the bracket: together they are more than may be held."""
+    monkeypatch.setattr("analytics.brackets._ROWS_AT_ONCE", 1000)
+    random, looks = np.random.default_rng(1), []
+
+    def measured(part):
+        def look(places):
+            looks.append(int(part.blocks["rows"][places].sum()))
+            return part.read(places)
+
+        return part._replace(read=look)
+
+    parts = [random.normal(20, 5, 5000).round(random.integers(2, 17)) for _ in range(40)]
+    whole = all_of(np.empty(0), parts)
+    ranks = [len(whole) // 2 - 1, len(whole) // 2]
+    found = at_ranks(np.empty(0), [measured(large(part)) for part in parts], ranks, 10_000)
+    assert found == whole[ranks].tolist()
+    assert max(looks) <= 3000
+    assert sum(looks) <= 3 * len(whole)
+
+
+def test_more_values_than_there_is_room_for_are_ranked_with_those_in_order():
+    random = np.random.default_rng(1)
+    values, part = random.normal(0, 1, 3000), random.normal(1, 1, 5000)
+    whole, finder = all_of(values, [part]), OrderedFinder(1000)
+    finder.put([large(part)])
+    while not finder.is_settled:
+        finder.add(values)
+        finder.settle([0, 4000, 7999])
+    assert [finder[rank] for rank in (0, 4000, 7999)] == whole[[0, 4000, 7999]].tolist()
 
 
 def test_value_of_most_rows_is_found_without_reading():
@@ -110,13 +150,18 @@ def test_value_of_most_rows_is_found_without_reading():
         raise AssertionError
 
     part = stored(np.concatenate([np.full(1000, 7.0), np.arange(20.0)]))
-    assert at_ranks(np.empty(0), [part._replace(read=never)], [500, 510]) == [7.0, 7.0]
+    assert at_ranks(np.empty(0), [part._replace(read=never)], [500, 510], ROOM) == [7.0, 7.0]
 
 
 def test_values_in_hand_alone_are_ranked_too():
     values = np.array([3.0, -0.0, 1.0])
-    assert [str(value) for value in at_ranks(values, [], [0, 2])] == ["0.0", "3.0"]
-    assert [str(value) for value in at_ranks(values, [held(values)], [0, 1, 2, 5])] == ["0.0", "0.0", "1.0", "3.0"]
+    assert [str(value) for value in at_ranks(values, [], [0, 2], ROOM)] == ["0.0", "3.0"]
+    assert [str(value) for value in at_ranks(values, [held(values)], [0, 1, 2, 5], ROOM)] == [
+        "0.0",
+        "0.0",
+        "1.0",
+        "3.0",
+    ]
 
 
 @pytest.mark.parametrize("at", [0, 20, -1])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics.brackets import held
+from analytics.brackets import OrderedFinder, held
 from analytics.parts import Kept, Piece, keep
 from analytics.ranks import Finder, keys, value
 
@@ -78,7 +78,7 @@ def stop() -> None:
 @pytest.mark.parametrize("room", [0, 100])
 @pytest.mark.parametrize("is_ordered", [True, False])
 def test_settling_can_be_stopped(room: int, is_ordered: bool) -> None:
-    finder = Finder(room, stop)
+    finder = OrderedFinder(room, stop)
     finder.add(np.arange(10.0))
     if is_ordered:
         finder.put([held(np.arange(20.0))])
