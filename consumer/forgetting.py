@@ -21,10 +21,12 @@ MOST = 5_000
 LOCK = 0x57454951
 
 #: Age counts back from the newest receipt: where nothing was written for long, what is in the queue may be as old.
+#: That of a replay is kept with its letter, which can be replayed again.
 RECEIPTS = """
     DELETE FROM receipts WHERE id IN (
         SELECT id FROM receipts
         WHERE at < least(now(), (SELECT max(at) FROM receipts)) - CAST(:retention AS interval)
+            AND NOT EXISTS (SELECT FROM dead_letters WHERE replay = receipts.id)
         ORDER BY at LIMIT :most
     )
 """

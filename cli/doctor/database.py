@@ -90,7 +90,8 @@ class Database:
         return ok("default partition", "empty")
 
     def _receipts(self) -> Check:
-        oldest: datetime | None = self._scalar("SELECT min(at) FROM receipts")
+        of_replays = "SELECT FROM dead_letters WHERE replay = receipts.id"  # they stay as long as their letters
+        oldest: datetime | None = self._scalar(f"SELECT min(at) FROM receipts WHERE NOT EXISTS ({of_replays})")  # noqa: S608
         newest: datetime | None = self._scalar("SELECT max(at) FROM receipts")
         if oldest is None or newest is None:
             return ok("receipts", "there are none yet")

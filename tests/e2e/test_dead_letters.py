@@ -13,6 +13,8 @@ from pamqp.commands import Basic
 from typer.testing import CliRunner, Result
 
 from cli.main import app
+from consumer import forgetting
+from shared.database import connect
 from shared.streams import READINGS
 from shared.streams.stream import EXCHANGE, microseconds
 
@@ -125,6 +127,28 @@ async def test_replaying_twice_stores_once(ready: Weir) -> None:
     ready.wait_for(lambda: ready.queue(READINGS.queue).get("messages") == 0)
     assert [x for x, _ in stored(ready)] == [1.0, 2.0]
     assert [one["act"] for one in shown(ready, ids[0])["acts"]] == ["replay"] * 3
+
+
+async def test_replay_of_a_letter_whose_last_replay_is_long_ago_stores_nothing(ready: Weir) -> None:
+    device = ready.device()
+    await published_rows(ready, row(key_of(ready, device), NOON, BAD))
+    ready.wait_until_archived(1)
+    (letter,) = letters(ready)
+    command(ready, "edit", letter["id"], "--set", "x=1")
+    command(ready, "replay", "--send")
+    ready.wait_until_stored(1)
+    # As an API leaves it that is killed between the confirm and writing that down.
+    ready.rows("UPDATE dead_letters SET state = 'replaying'")
+    ready.rows("UPDATE receipts SET at = now() - interval '15 days'")
+    ready.rows("INSERT INTO receipts VALUES (gen_random_uuid(), 'readings', 1)")
+    engine = connect(ready.database_url, pool_size=1, statement_deadline=timedelta(seconds=30))
+    forgetting.forget(engine, forgetting.terms(timedelta(days=14), timedelta(days=90))[0])
+    engine.dispose()
+    assert printed(command(ready, "replay", "--send", "--json"))["replayed"] == 1
+    # What is published later is written later: whatever the replay does, it has done then.
+    await published_rows(ready, row(key_of(ready, device), NOON, 2.0))
+    ready.wait_for(lambda: (2.0, MOMENT) in stored(ready))
+    assert [x for x, _ in stored(ready)] == [1.0, 2.0]
 
 
 async def test_record_without_a_timestamp_keeps_the_time_at_which_it_was_accepted(ready: Weir) -> None:

@@ -135,6 +135,15 @@ def test_receipts_that_nobody_forgets_are_named(healthy: Weir) -> None:
         "INSERT INTO receipts (id, stream, stored, at) VALUES (gen_random_uuid(), 's', 1, now() - '16 d'::interval)"
     )
     assert fails(healthy, "receipts", State.WARN)
+    replay = str(healthy.scalar("SELECT id FROM receipts WHERE stream = 's'"))
+    healthy.rows(
+        "INSERT INTO dead_letters (id, stream, content_type, body, headers, code, reason, first_seen, last_seen, state,"
+        " replay) VALUES (%s, 's', '', '', '{}', '22003', 'too large', now(), now(), 'replayed', %s)",
+        replay,
+        replay,
+    )
+    is_well(healthy, "receipts")  # it stays as long as its letter
+    healthy.rows("DELETE FROM dead_letters")
     healthy.rows("DELETE FROM receipts WHERE stream = 's'")
 
 

@@ -29,6 +29,16 @@ def add(weir: Weir, count: int, age: str) -> None:
     )
 
 
+def add_letter(weir: Weir, state: str, age: str = "0") -> str:
+    """Add a dead letter that died so long ago; return its id."""
+    query = (
+        "INSERT INTO dead_letters (id, stream, content_type, body, headers, code, reason, first_seen, last_seen, state,"
+        " replay) VALUES (gen_random_uuid(), 'readings', '', '', '{}', '22003', 'too large', now(),"
+        " now() - %s::interval, %s, gen_random_uuid()) RETURNING id::text"
+    )
+    return str(weir.scalar(query, age, state))
+
+
 def left(weir: Weir) -> int:
     return int(weir.scalar("SELECT count(*) FROM receipts"))
 
@@ -53,6 +63,21 @@ def test_age_counts_from_the_newest_so_a_queue_that_stood_still_finds_its_receip
     assert forgetting.forget(engine, RECEIPTS) == 10
 
 
+@pytest.mark.parametrize("state", ["replaying", "replayed"])
+def test_receipt_of_a_replay_is_kept_as_long_as_its_letter_can_be_replayed(
+    weir: Weir, engine: Engine, state: str
+) -> None:
+    """It is all that keeps another replay from storing the letter again."""
+    letter = add_letter(weir, state)
+    weir.rows("INSERT INTO receipts SELECT replay, stream, 1, NULL, now() - interval '15 days' FROM dead_letters")
+    add(weir, 5, "15 days")
+    add(weir, 1, "0")
+    assert forgetting.forget(engine, RECEIPTS) == 5
+    assert weir.scalar("SELECT count(*) FROM receipts JOIN dead_letters ON replay = receipts.id") == 1
+    weir.rows("DELETE FROM dead_letters WHERE id = %s", letter)
+    assert forgetting.forget(engine, RECEIPTS) == 1
+
+
 def test_two_consumers_do_not_forget_at_the_same_time(weir: Weir, engine: Engine) -> None:
     add(weir, 5, "15 days")
     add(weir, 1, "0")
@@ -65,13 +90,7 @@ def test_two_consumers_do_not_forget_at_the_same_time(weir: Weir, engine: Engine
 def test_settled_dead_letters_are_forgotten_with_their_acts_and_open_ones_are_kept(weir: Weir, engine: Engine) -> None:
     for state in ("open", "replaying", "replayed", "discarded"):
         for days in (89, 91):
-            weir.rows(
-                "INSERT INTO dead_letters (id, stream, content_type, body, headers, code, reason, first_seen, last_seen,"
-                " state, replay) VALUES (gen_random_uuid(), 'readings', '', '', '{}', '22003', 'too large', now(),"
-                " now() - make_interval(days => %s), %s, gen_random_uuid())",
-                days,
-                state,
-            )
+            add_letter(weir, state, f"{days} days")
     weir.rows("INSERT INTO dead_letter_acts (letter, act) SELECT id, 'edit' FROM dead_letters")
     assert forgetting.forget(engine, LETTERS) == 2
     states = weir.rows("SELECT state, count(*) FROM dead_letters GROUP BY state ORDER BY state")
