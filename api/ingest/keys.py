@@ -19,7 +19,8 @@ from shared.errors import DatabaseUnavailable, WeirError
 
 log = structlog.get_logger()
 
-#: Longest that a keyed submission waits to be told what is stored; the consumer looks again.
+#: Longest that a lookup takes. A keyed submission waits for two at most: one that was on its way, and its own. The
+#: consumer looks again.
 DEADLINE = timedelta(seconds=0.5)
 #: After a lookup that failed none is tried for so long.
 PAUSE_SECONDS = 1.0
@@ -46,7 +47,8 @@ class Keys:
     """Knows what the last so many keys were used for: remembered here, or looked up in what is stored.
 
     Lookups that wait at the same time are one query. A database that is away is not waited for: then only what is
-    remembered counts, and another body that comes through is dead-lettered by the consumer.
+    remembered counts, and another body that comes through is dead-lettered by the consumer. A key it has never heard
+    of is then bound to a guess, the body that came first here, and is looked up at its next use.
     """
 
     def __init__(self, engine: Engine, threads: DatabaseThreads, limit: int) -> None:
@@ -54,6 +56,8 @@ class Keys:
         self._threads = threads
         self._limit = limit
         self._used: OrderedDict[UUID, bytes] = OrderedDict()
+        #: Those of the used keys whose lookup failed.
+        self._guessed: set[UUID] = set()
         self._next: list[Waiting] = []
         self._asking: asyncio.Task[None] | None = None
         self._paused_until = 0.0
@@ -62,15 +66,29 @@ class Keys:
     async def claim(self, receipt: UUID, digest: bytes) -> None:
         """Use a key, known by the receipt that follows from it, for a body. Raises KeyReused."""
         used = self._used.get(receipt)
-        if used is None:
-            stored = await self._stored(receipt)
-            used = self._used.setdefault(receipt, stored or digest)  # another may have been quicker meanwhile
-            if len(self._used) > self._limit:
-                self._used.popitem(last=False)
+        if used is None or receipt in self._guessed:
+            used = await self._looked_up(receipt, digest)
         if used != digest:
             raise KeyReused("this Idempotency-Key was used for another body")
 
+    async def _looked_up(self, receipt: UUID, digest: bytes) -> bytes:
+        """Return what a key was used for, and remember it: what is stored, else what came first."""
+        try:
+            stored = await self._stored(receipt)
+        except WeirError:
+            if receipt not in self._used:  # another may have been quicker meanwhile
+                self._guessed.add(receipt)
+        else:
+            self._guessed.discard(receipt)
+            if stored is not None:
+                self._used[receipt] = stored
+        used = self._used.setdefault(receipt, digest)
+        if len(self._used) > self._limit:
+            self._guessed.discard(self._used.popitem(last=False)[0])
+        return used
+
     async def _stored(self, receipt: UUID) -> bytes | None:
+        """Look a key up, together with whatever waits for that as well. Raises WeirError."""
         told: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
         self._next.append((receipt, told))
         if self._asking is None:
@@ -82,27 +100,32 @@ class Keys:
         try:
             while self._next:
                 waiting, self._next = self._next, []
-                _tell(waiting, await self._asked(waiting))
+                await self._answer(waiting)
         finally:
             self._asking = None
 
-    async def _asked(self, waiting: list[Waiting]) -> dict[UUID, bytes]:
+    async def _answer(self, waiting: list[Waiting]) -> None:
+        """Tell those who wait what is stored, or why nobody knows."""
         try:
-            return await self._ask([receipt for receipt, _ in waiting])
-        except BaseException:  # a fault of ours, or the end: nobody is left waiting
-            _tell([*waiting, *self._next], {})
-            self._next = []
+            _tell(waiting, await self._ask([receipt for receipt, _ in waiting]))
+        except asyncio.CancelledError:
+            for _, told in [*waiting, *self._next]:
+                told.cancel()
             raise
+        except Exception as error:  # noqa: BLE001 - a fault of ours, too, is for whoever waits
+            for _, told in waiting:
+                if not told.done():
+                    told.set_exception(error)
 
     async def _ask(self, receipts: list[UUID]) -> dict[UUID, bytes]:
         if time.monotonic() < self._paused_until:
-            return {}
+            raise DatabaseUnavailable("the database did not answer a moment ago")
         try:
             return await self._threads.run(self._query, receipts, deadline=DEADLINE)
         except WeirError as error:
             self._paused_until = time.monotonic() + PAUSE_SECONDS
             log.warning("keys are not looked up", reason=str(error))
-            return {}
+            raise
 
     def _query(self, receipts: list[UUID]) -> dict[UUID, bytes]:
         """Ask the driver itself, over a connection kept for this: the pool's care costs as much as the question."""

@@ -9,6 +9,7 @@ import pytest
 from factories import Weir
 
 from api.errors import KeyReused
+from api.ingest import keys as keys_module
 from api.ingest.keys import Keys
 from shared.broker.messages import digest_of
 from shared.database import DatabaseThreads, connect
@@ -75,11 +76,58 @@ async def test_database_that_is_away_is_asked_once_a_second_and_stops_nobody(
     with pytest.raises(KeyReused):
         await keys.claim(receipt, OTHER)  # remembered
 
-    def never(_):
-        raise AssertionError
-
-    monkeypatch.setattr(keys, "_query", never)
+    asked: list[object] = []
+    monkeypatch.setattr(keys, "_query", asked.append)
     await keys.claim(uuid4(), FIRST)
+    assert not asked
+
+
+async def test_guess_of_while_the_database_was_away_does_not_outlast_it(
+    weir: Weir, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys_module, "PAUSE_SECONDS", 0.0)
+    receipt, new = stored(weir, FIRST), uuid4()
+    weir.administer(f"ALTER DATABASE {weir.name} ALLOW_CONNECTIONS false")
+    for one in (receipt, new):
+        await keys.claim(one, OTHER)
+    weir.administer(f"ALTER DATABASE {weir.name} ALLOW_CONNECTIONS true")
+    with pytest.raises(KeyReused):
+        await keys.claim(receipt, OTHER)
+    await keys.claim(receipt, FIRST)
+    with pytest.raises(KeyReused):
+        await keys.claim(new, FIRST)  # nothing else is stored: it was no mere guess
+    asked: list[object] = []
+    monkeypatch.setattr(keys, "_query", asked.append)
+    await keys.claim(receipt, FIRST)
+    await keys.claim(new, OTHER)
+    assert not asked  # all of it is known now
+
+
+async def test_connection_that_broke_while_nobody_used_it_is_replaced(weir: Weir, keys: Keys) -> None:
+    await keys.claim(uuid4(), FIRST)
+    receipt = stored(weir, FIRST)
+    ended = weir.rows(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
+        weir.name,
+    )
+    assert ended
+    with pytest.raises(KeyReused):
+        await keys.claim(receipt, OTHER)
+
+
+async def test_fault_of_ours_is_told_to_whoever_waits_and_not_taken_for_an_answer(
+    weir: Weir, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipt = stored(weir, FIRST)
+
+    def wrong(_):
+        raise LookupError("ours")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keys, "_query", wrong)
+        told = await asyncio.gather(*(keys.claim(receipt, OTHER) for _ in range(3)), return_exceptions=True)
+    assert [type(one) for one in told] == [LookupError] * 3
+    await keys.claim(receipt, FIRST)
 
 
 async def test_what_is_remembered_has_a_bound(keys: Keys) -> None:
