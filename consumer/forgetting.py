@@ -30,11 +30,15 @@ RECEIPTS = """
         ORDER BY at LIMIT :most
     )
 """
-#: With a letter goes what was done with it. Open ones, and those on their way, are kept for as long as they are.
+#: Age counts from when a letter was settled. With it goes what was done with it. Open ones, and those on their way, are
+#: kept for as long as they are.
 DEAD_LETTERS = """
     DELETE FROM dead_letters WHERE id IN (
         SELECT id FROM dead_letters
         WHERE state IN ('replayed', 'discarded') AND last_seen < now() - CAST(:retention AS interval)
+            AND NOT EXISTS (
+                SELECT FROM dead_letter_acts WHERE letter = dead_letters.id AND at >= now() - CAST(:retention AS interval)
+            )
         ORDER BY number LIMIT :most
     )
 """

@@ -20,10 +20,11 @@ def engine(weir: Weir) -> Iterator[Engine]:
     engine.dispose()
 
 
-def add(weir: Weir, count: int, age: str) -> None:
+def add(weir: Weir, count: int, age: str, stream: str = "readings") -> None:
     weir.rows(
         "INSERT INTO receipts (id, stream, stored, at)"
-        " SELECT gen_random_uuid(), 'readings', 1, now() - %s::interval FROM generate_series(1, %s)",
+        " SELECT gen_random_uuid(), %s, 1, now() - %s::interval FROM generate_series(1, %s)",
+        stream,
         age,
         count,
     )
@@ -91,11 +92,28 @@ def test_settled_dead_letters_are_forgotten_with_their_acts_and_open_ones_are_ke
     for state in ("open", "replaying", "replayed", "discarded"):
         for days in (89, 91):
             add_letter(weir, state, f"{days} days")
-    weir.rows("INSERT INTO dead_letter_acts (letter, act) SELECT id, 'edit' FROM dead_letters")
+    weir.rows("INSERT INTO dead_letter_acts (letter, act, at) SELECT id, 'edit', last_seen FROM dead_letters")
     assert forgetting.forget(engine, LETTERS) == 2
     states = weir.rows("SELECT state, count(*) FROM dead_letters GROUP BY state ORDER BY state")
     assert states == [("discarded", 1), ("open", 2), ("replayed", 1), ("replaying", 2)]
     assert weir.scalar("SELECT count(*) FROM dead_letter_acts") == 6
+
+
+@pytest.mark.parametrize(("state", "act"), [("replayed", "replay"), ("discarded", "discard")])
+def test_settled_dead_letter_is_kept_from_when_it_was_settled_not_from_when_it_died(
+    weir: Weir, engine: Engine, state: str, act: str
+) -> None:
+    for days in (89, 91):
+        letter = add_letter(weir, state, "200 days")
+        for ago in (days, 150):
+            weir.rows(
+                "INSERT INTO dead_letter_acts (letter, act, at) VALUES (%s, %s, now() - make_interval(days => %s))",
+                letter,
+                act,
+                ago,
+            )
+    assert forgetting.forget(engine, LETTERS) == 1
+    assert weir.scalar("SELECT max(at) > now() - '90 days'::interval FROM dead_letter_acts")
 
 
 def test_old_minutes_are_forgotten_unless_they_do_not_balance(weir: Weir, engine: Engine) -> None:
