@@ -10,6 +10,7 @@ from sqlalchemy import Engine, text
 
 from shared.database import translated
 from shared.errors import WeirError
+from shared.streams import STREAMS
 
 log = structlog.get_logger()
 
@@ -20,12 +21,13 @@ MOST = 5_000
 #: Held while rows are deleted, so that several consumers do not look at the same ones.
 LOCK = 0x57454951
 
-#: Age counts back from the newest receipt: where nothing was written for long, what is in the queue may be as old.
-#: That of a replay is kept with its letter, which can be replayed again.
+#: Age counts back from the newest receipt of the stream: where nothing was written for long, what is in its queue may be
+#: as old. That of a replay is kept with its letter, which can be replayed again.
 RECEIPTS = """
     DELETE FROM receipts WHERE id IN (
         SELECT id FROM receipts
-        WHERE at < least(now(), (SELECT max(at) FROM receipts)) - CAST(:retention AS interval)
+        WHERE stream = :stream
+            AND at < least(now(), (SELECT max(at) FROM receipts WHERE stream = :stream)) - CAST(:retention AS interval)
             AND NOT EXISTS (SELECT FROM dead_letters WHERE replay = receipts.id)
         ORDER BY at LIMIT :most
     )
@@ -61,17 +63,18 @@ MINUTES = """
 
 
 class Term(NamedTuple):
-    """How long the rows that a statement deletes are kept."""
+    """How long the rows that a statement deletes are kept; those of one stream, where there is one."""
 
     name: str
     delete: str
     retention: timedelta
+    stream: str | None = None
 
 
 def terms(receipts: timedelta, settled: timedelta) -> list[Term]:
-    """Say how long receipts are kept, and everything that is settled for good."""
+    """Say how long each stream's receipts are kept, and everything that is settled for good."""
     return [
-        Term("receipts", RECEIPTS, receipts),
+        *(Term(f"receipts of {stream.name}", RECEIPTS, receipts, stream.name) for stream in STREAMS),
         Term("dead letters", DEAD_LETTERS, settled),
         Term("minutes of the ledger", MINUTES, settled),
     ]
@@ -80,7 +83,7 @@ def terms(receipts: timedelta, settled: timedelta) -> list[Term]:
 def forget(engine: Engine, term: Term) -> int:
     """Delete what is past its term, in small transactions; return how many rows. Raises WeirError."""
     deleted = 0
-    parameters = {"retention": term.retention, "most": MOST}
+    parameters = {"retention": term.retention, "most": MOST, "stream": term.stream}
     while True:
         with translated(), engine.begin() as connection:
             if not connection.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": LOCK}).scalar_one():

@@ -90,15 +90,20 @@ class Database:
         return ok("default partition", "empty")
 
     def _receipts(self) -> Check:
-        of_replays = "SELECT FROM dead_letters WHERE replay = receipts.id"  # they stay as long as their letters
-        oldest: datetime | None = self._scalar(f"SELECT min(at) FROM receipts WHERE NOT EXISTS ({of_replays})")  # noqa: S608
-        newest: datetime | None = self._scalar("SELECT max(at) FROM receipts")
-        if oldest is None or newest is None:
-            return ok("receipts", "there are none yet")
-        if newest - oldest > self._retention + _FORGOTTEN_LATE:
-            found = f"the oldest is of {oldest:%Y-%m-%d}, and should be gone"
-            return warn("receipts", found, "the consumer forgets them every hour: see its log")
-        return ok("receipts", f"the newest is of {newest:%Y-%m-%d %H:%M:%S} UTC")
+        for stream in STREAMS:
+            # Those of replays stay as long as their letters.
+            oldest: datetime | None = self._scalar(
+                "SELECT min(at) FROM receipts WHERE stream = :stream"
+                " AND NOT EXISTS (SELECT FROM dead_letters WHERE replay = receipts.id)",
+                stream=stream.name,
+            )
+            newest: datetime | None = self._scalar(
+                "SELECT max(at) FROM receipts WHERE stream = :stream", stream=stream.name
+            )
+            if oldest and newest and newest - oldest > self._retention + _FORGOTTEN_LATE:
+                found = f"the oldest of {stream.name} is of {oldest:%Y-%m-%d}, and should be gone"
+                return warn("receipts", found, "the consumer forgets them every hour: see its log")
+        return ok("receipts", "none is older than it should be")
 
     def _disk(self) -> Check:
         """PostgreSQL does not tell: it is looked at from here when it is here."""

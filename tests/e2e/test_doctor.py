@@ -132,19 +132,20 @@ def test_ledger_that_does_not_balance_is_named(healthy: Weir) -> None:
 
 def test_receipts_that_nobody_forgets_are_named(healthy: Weir) -> None:
     healthy.rows(
-        "INSERT INTO receipts (id, stream, stored, at) VALUES (gen_random_uuid(), 's', 1, now() - '16 d'::interval)"
+        "INSERT INTO receipts (id, stream, stored, at)"
+        " SELECT gen_random_uuid(), 'events', 1, now() - day * '16 d'::interval FROM generate_series(0, 1) day"
     )
     assert fails(healthy, "receipts", State.WARN)
-    replay = str(healthy.scalar("SELECT id FROM receipts WHERE stream = 's'"))
+    replay = str(healthy.scalar("SELECT id FROM receipts WHERE stream = 'events' ORDER BY at LIMIT 1"))
     healthy.rows(
         "INSERT INTO dead_letters (id, stream, content_type, body, headers, code, reason, first_seen, last_seen, state,"
-        " replay) VALUES (%s, 's', '', '', '{}', '22003', 'too large', now(), now(), 'replayed', %s)",
+        " replay) VALUES (%s, 'events', '', '', '{}', '22003', 'too large', now(), now(), 'replayed', %s)",
         replay,
         replay,
     )
     is_well(healthy, "receipts")  # it stays as long as its letter
     healthy.rows("DELETE FROM dead_letters")
-    healthy.rows("DELETE FROM receipts WHERE stream = 's'")
+    healthy.rows("DELETE FROM receipts WHERE stream = 'events'")
 
 
 def test_without_a_management_api_it_says_what_it_could_not_check(healthy: Weir) -> None:

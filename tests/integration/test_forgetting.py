@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from consumer import forgetting
 from shared.database import connect
 
-RECEIPTS, LETTERS, MINUTES = forgetting.terms(timedelta(days=14), timedelta(days=90))
+RECEIPTS, OF_EVENTS, LETTERS, MINUTES = forgetting.terms(timedelta(days=14), timedelta(days=90))
 
 
 @pytest.fixture
@@ -62,6 +62,16 @@ def test_age_counts_from_the_newest_so_a_queue_that_stood_still_finds_its_receip
     assert forgetting.forget(engine, RECEIPTS) == 0
     add(weir, 1, "0")
     assert forgetting.forget(engine, RECEIPTS) == 10
+
+
+def test_age_counts_from_the_newest_of_the_same_stream(weir: Weir, engine: Engine) -> None:
+    """A queue that stood still finds its receipts, though the other streams went on."""
+    add(weir, 5, "40 days")
+    add(weir, 5, "30 days")
+    add(weir, 5, "15 days", "events")
+    add(weir, 1, "0", "events")
+    assert forgetting.forget(engine, RECEIPTS) == 0
+    assert forgetting.forget(engine, OF_EVENTS) == 5
 
 
 @pytest.mark.parametrize("state", ["replaying", "replayed"])
