@@ -20,7 +20,7 @@ from shared.broker.connection import BrokerConnection
 from shared.broker.inspection import Inspection
 from shared.broker.management import Management
 from shared.config import Settings, load
-from shared.database import connect
+from shared.database import DatabaseThreads, connect
 from shared.errors import Misconfigured
 from shared.streams import STREAMS, Stream
 from shared.tasks import in_background
@@ -34,18 +34,22 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     engine = connect(settings.database_url, pool_size=2, statement_deadline=settings.statement_deadline)
-    keeping = partial(partitions.keep, engine, STREAMS, settings.partitions_ahead)
+    threads = DatabaseThreads(2)
     management = Management(settings.management_url, settings.amqp_url) if settings.management_url else None
     terms = forgetting.terms(settings.receipt_retention, settings.settled_retention)
     inspection = Inspection(management, STREAMS)
     # Today's partition comes first: rows that arrive before it would have to be moved.
-    await partitions.attempt(engine, STREAMS, settings.partitions_ahead)
+    await partitions.attempt(threads, engine, STREAMS, settings.partitions_ahead)
     archiving = [_archive(stream, settings) for stream in STREAMS]
-    upkeep = (keeping(), forgetting.keep_forgetting(engine, terms))
+    upkeep = (
+        partitions.keep(threads, engine, STREAMS, settings.partitions_ahead),
+        forgetting.keep_forgetting(threads, engine, terms),
+    )
     background = in_background(*upkeep, inspection.run(), *archiving)
     async with background, asyncio.TaskGroup() as group:
         for stream in STREAMS:
             group.create_task(_consume(stream, settings, stop))
+    threads.close()
     engine.dispose()
 
 

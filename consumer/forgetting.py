@@ -8,7 +8,7 @@ from typing import NamedTuple
 import structlog
 from sqlalchemy import Engine, text
 
-from shared.database import translated
+from shared.database import DatabaseThreads, translated
 from shared.errors import WeirError
 from shared.streams import STREAMS
 
@@ -16,6 +16,8 @@ log = structlog.get_logger()
 
 #: Also the wait before the first time: until then the broker has delivered again whatever the last consumer left unacked.
 EVERY = timedelta(hours=1)
+#: Measured on our side, because a frozen database ends nothing: whoever waits longer asks again in the next round.
+DEADLINE = timedelta(hours=1)
 #: Rows in one transaction, so that nobody waits for it and little is done in vain when it fails.
 MOST = 5_000
 #: Held while rows are deleted, so that several consumers do not look at the same ones.
@@ -94,13 +96,13 @@ def forget(engine: Engine, term: Term) -> int:
             return deleted
 
 
-async def keep_forgetting(engine: Engine, terms: Sequence[Term]) -> None:
+async def keep_forgetting(threads: DatabaseThreads, engine: Engine, terms: Sequence[Term]) -> None:
     """Forget every hour, until cancelled; a database that is away is tried again an hour later."""
     while True:
         await asyncio.sleep(EVERY.total_seconds())
         for term in terms:
             try:
-                deleted = await asyncio.to_thread(forget, engine, term)
+                deleted = await threads.run(forget, engine, term, deadline=DEADLINE)
             except WeirError as error:
                 log.warning("what is old is kept for now", what=term.name, reason=str(error))
                 continue

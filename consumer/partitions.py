@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import structlog
 from sqlalchemy import Connection, Engine, text
 
-from shared.database import translated
+from shared.database import DatabaseThreads, translated
 from shared.errors import WeirError
 from shared.streams import Stream
 
@@ -18,6 +18,8 @@ LOCK = 0x57454950
 
 EVERY = timedelta(hours=1)
 RETRY = timedelta(seconds=5)
+#: Measured on our side, because a frozen database ends nothing. What takes longer goes on, and is looked for again.
+DEADLINE = timedelta(seconds=30)
 
 
 def ensure(engine: Engine, streams: Iterable[Stream], ahead: int) -> list[str]:
@@ -56,16 +58,16 @@ def _make(connection: Connection, table: str, day: date) -> str | None:
     return name
 
 
-async def keep(engine: Engine, streams: Iterable[Stream], ahead: int) -> None:
+async def keep(threads: DatabaseThreads, engine: Engine, streams: Iterable[Stream], ahead: int) -> None:
     """Make partitions now and every hour, until cancelled; a database that is away is waited for."""
     while True:
-        await asyncio.sleep((await attempt(engine, streams, ahead)).total_seconds())
+        await asyncio.sleep((await attempt(threads, engine, streams, ahead)).total_seconds())
 
 
-async def attempt(engine: Engine, streams: Iterable[Stream], ahead: int) -> timedelta:
+async def attempt(threads: DatabaseThreads, engine: Engine, streams: Iterable[Stream], ahead: int) -> timedelta:
     """Make what is missing; return how long it is good for."""
     try:
-        made = await asyncio.to_thread(ensure, engine, streams, ahead)
+        made = await threads.run(ensure, engine, streams, ahead, deadline=DEADLINE)
     except WeirError as error:
         log.warning("partitions wait", reason=str(error))
         return RETRY

@@ -1,0 +1,73 @@
+"""Whoever looks after tables does so beside the consumer: a database that does not answer does not keep it from ending."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import timedelta
+from types import ModuleType
+
+import pytest
+from factories import Weir
+from sqlalchemy import Engine, text
+
+from consumer import forgetting, partitions
+from shared.database import DatabaseThreads, connect, translated
+from shared.streams import STREAMS
+
+SLOW_SECONDS = 15
+
+
+@pytest.fixture
+def engine(weir: Weir) -> Iterator[Engine]:
+    engine = connect(weir.database_url, pool_size=1, statement_deadline=timedelta(seconds=30))
+    yield engine
+    engine.dispose()
+
+
+def slow(engine: Engine, *_: object) -> int:
+    """Wait for the database, whatever else there was to do."""
+    with translated(), engine.begin() as connection:
+        connection.execute(text(f"SELECT pg_sleep({SLOW_SECONDS})"))
+    return 0
+
+
+def keeping_partitions(threads: DatabaseThreads, engine: Engine) -> Coroutine[None, None, None]:
+    return partitions.keep(threads, engine, STREAMS, 7)
+
+
+def forgetting_all(threads: DatabaseThreads, engine: Engine) -> Coroutine[None, None, None]:
+    terms = forgetting.terms(timedelta(days=14), timedelta(days=90))
+    return forgetting.keep_forgetting(threads, engine, terms)
+
+
+@pytest.mark.parametrize(
+    ("work", "module", "name"), [(keeping_partitions, partitions, "ensure"), (forgetting_all, forgetting, "forget")]
+)
+def test_upkeep_that_waits_for_the_database_does_not_hold_up_the_end(
+    weir: Weir,
+    engine: Engine,
+    work: Callable[[DatabaseThreads, Engine], Coroutine[None, None, None]],
+    module: ModuleType,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(forgetting, "EVERY", timedelta(0))
+    monkeypatch.setattr(module, name, slow)
+    threads = DatabaseThreads(1)
+    cancelled_at = 0.0
+
+    def is_waiting() -> bool:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND wait_event = 'PgSleep'"
+        return bool(weir.scalar(query, weir.name))
+
+    async def cancelled() -> None:
+        nonlocal cancelled_at
+        task = asyncio.create_task(work(threads, engine))
+        await asyncio.to_thread(weir.wait_for, is_waiting)
+        task.cancel()
+        cancelled_at = time.monotonic()
+
+    asyncio.run(cancelled())  # which waits for the threads of its own
+    assert time.monotonic() - cancelled_at < SLOW_SECONDS / 2
+    threads.close()
+    weir.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
