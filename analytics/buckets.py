@@ -19,8 +19,9 @@ from shared.questions import Question
 class Buckets:
     """Makes the buckets of a question, from parts that are read once more, as much at a time as there is room for."""
 
-    def __init__(self, question: Question, progress: Progress, room: int) -> None:
+    def __init__(self, question: Question, progress: Progress, room: int, most: int) -> None:
         assert question.bucket
+        self._most = most
         self._question = replace(question, histogram=None)
         self._width = question.bucket // MICROSECOND
         self._progress = progress
@@ -31,7 +32,7 @@ class Buckets:
         """Return the buckets with readings in them, in order. `oldest` and `newest` are in microseconds since 1970.
 
         Raises:
-            InvalidRecord: they are more than an answer may have.
+            InvalidRecord: they are more than `most`.
         """
         first, last = oldest // self._width, newest // self._width
         spans = min(math.ceil(rows / self._rows), last - first + 1)
@@ -40,11 +41,9 @@ class Buckets:
         for start, end in pairwise(edges):
             for one in self._span(parts, start, end):
                 found.append(one)
-                if len(found) > self._question.most_buckets:
+                if len(found) > self._most:
                     raise InvalidRecord(
-                        "too_many",
-                        "bucket",
-                        f"makes more than {self._question.most_buckets} buckets; ask for longer ones",
+                        "too_many", "bucket", f"makes more than {self._most} buckets; ask for longer ones"
                     )
         return found
 

@@ -79,6 +79,7 @@ class Statistics:
         return answer
 
     def _apart(self, connection: Connection, devices: dict[int, UUID], question: Question) -> Answer:
+        question.require_bounded(len(devices))
         whole = Scope(tuple(devices), question.start, question.end)
         version = data_version.at_start(connection, whole)
         self._progress.saw(version)
@@ -89,7 +90,8 @@ class Statistics:
             scope = whole.of_device(key)
             files = self._files(connection, scope, question)
             self._progress.expect(sum(file.expected for file in files))
-            answers[str(device_id)], rows = self._answer([Hot(connection, scope), *files], question, coverage)
+            parts: list[Part] = [Hot(connection, scope), *files]
+            answers[str(device_id)], rows = self._answer(parts, question, coverage, len(devices))
             hot_rows += rows["hot"]
             read |= {file.file_id for file in files}
         self._progress.saw({**version, **data_version.read(hot_rows, read)})
@@ -99,7 +101,10 @@ class Statistics:
         ranks_only = question.is_of_ranks and question.bucket is None
         return cold.parts(connection, self._store, scope, ranks_only=ranks_only)
 
-    def _answer(self, parts: Sequence[Part], question: Question, coverage: Answer) -> tuple[Answer, dict[str, int]]:
+    def _answer(
+        self, parts: Sequence[Part], question: Question, coverage: Answer, devices: int = 1
+    ) -> tuple[Answer, dict[str, int]]:
+        """Answer of what is one of so many devices, or all there is."""
         found = totals(parts, question, self._progress, self._room, timed=question.bucket is not None)
         answer: Answer = dict(found.axes)
         rows = {tier: found.rows[tier] for tier in ("hot", "cold")}
@@ -108,7 +113,7 @@ class Statistics:
             if found.oldest is not None and found.newest is not None:
                 count = sum(rows.values())
                 self._progress.expect(count)
-                buckets = Buckets(question, self._progress, self._room)
+                buckets = Buckets(question, self._progress, self._room, question.most_buckets(devices))
                 answer["buckets"] = buckets.of(parts, found.oldest, found.newest, count)
         newest = None if found.newest is None else moment(found.newest).isoformat()
         return {**answer, **coverage, "newest": newest, **rows}, rows

@@ -123,7 +123,19 @@ def run(
     if answer is None:
         return
     with watchdog.within(LOOKUP_DEADLINE):
+        _keep(jobs, job, answer)
+
+
+def _keep(jobs: Jobs, job: Job, answer: dict[str, Any]) -> None:
+    """Write the answer down or, where the database does not take it, why not. Raises Unavailable."""
+    try:
         jobs.finish(job, **answer)
+    except Unavailable:
+        raise
+    except Exception as error:
+        log.exception("an answer cannot be kept", job=str(job.id), kind=job.kind)
+        reason = str(error) if isinstance(error, WeirError) else f"unexpected {type(error).__name__}"
+        jobs.finish(job, error=f"its answer cannot be kept: {reason}")
 
 
 def _answer(tools: Tools, job: Job, deadline: timedelta) -> dict[str, Any] | None:

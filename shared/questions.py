@@ -15,8 +15,10 @@ MAGNITUDE = "magnitude"
 MOST_QUANTILES = 50
 MOST_BINS = 1000
 MOST_BUCKETS = 10_000
-#: In all buckets together, so that an answer stays some megabytes.
+#: In one answer, with all its buckets and devices, so that it stays some megabytes.
 MOST_NUMBERS = 500_000
+#: What the answer of one device says beside its numbers, such as `as_of` and `newest`.
+_BESIDES = 10
 SHORTEST_BUCKET, LONGEST_BUCKET = timedelta(milliseconds=1), timedelta(days=3660)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -93,24 +95,43 @@ class Question:
         """Whether nothing is asked that needs each reading: only quantiles, and what can be added up."""
         return not self.magnitude and self.histogram is None
 
-    @property
-    def numbers(self) -> int:
-        """How many numbers one bucket brings."""
-        return len(self.names) * (5 + len(self.quantiles))
+    def require_bounded(self, devices: int = 1) -> None:
+        """Look whether the answer of so many devices, each by itself, may be as long as the question tells.
 
-    def require_bounded(self) -> None:
-        """Raises InvalidRecord when the answer would be too long, as far as the question tells."""
-        if not self.bucket or not self.start or not self.end:
-            return
-        buckets = -((EPOCH - self.end) // self.bucket) - (self.start - EPOCH) // self.bucket
-        if buckets > self.most_buckets:
+        Raises InvalidRecord when it would be too long.
+        """
+        buckets = self._buckets()
+        if buckets > self.most_buckets():
             raise InvalidRecord(
-                "too_many", "bucket", f"makes {buckets} buckets of the window, {self.most_buckets} at most"
+                "too_many", "bucket", f"makes {buckets} buckets of the window, {self.most_buckets()} at most"
+            )
+        numbers = devices * (self._numbers_once + buckets * self._numbers_of_bucket)
+        if devices > 1 and numbers > MOST_NUMBERS:
+            raise InvalidRecord(
+                "too_many", "group_by", f"makes {numbers} numbers of {devices} devices, {MOST_NUMBERS} at most"
             )
 
+    def most_buckets(self, devices: int = 1) -> int:
+        """How many there may be of each of so many devices."""
+        left = MOST_NUMBERS // max(devices, 1) - self._numbers_once
+        return max(min(MOST_BUCKETS, left // self._numbers_of_bucket), 0)
+
+    def _buckets(self) -> int:
+        """How many the window makes; 1 at least where an end of it is open, as long as any are asked for."""
+        if not self.bucket:
+            return 0
+        if not self.start or not self.end:
+            return 1
+        return -((EPOCH - self.end) // self.bucket) - (self.start - EPOCH) // self.bucket
+
     @property
-    def most_buckets(self) -> int:
-        return min(MOST_BUCKETS, MOST_NUMBERS // self.numbers)
+    def _numbers_of_bucket(self) -> int:
+        return len(self.names) * (5 + len(self.quantiles))
+
+    @property
+    def _numbers_once(self) -> int:
+        edges_and_counts = 2 * self.histogram + 1 if self.histogram else 0
+        return _BESIDES + self._numbers_of_bucket + len(self.names) * edges_and_counts
 
 
 def fraction(quantile: float) -> Fraction:

@@ -112,6 +112,8 @@ async def _ask_device(services: Services, device_id: UUID, question: Question, w
 
 async def _ask_user(services: Services, user_id: int, question: Question, group_by: str | None, wait: float) -> Task:
     keys = await services.threads.run(_devices_of, services.engine, user_id)
+    if group_by:
+        question.require_bounded(len(keys))
     parameters = {"user_id": user_id, "group_by": group_by}
     return await _ask(services, "user_statistics", parameters, keys, question, wait)
 

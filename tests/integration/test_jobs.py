@@ -230,6 +230,17 @@ def test_job_whose_answer_cannot_be_kept_ends_as_failure(
     assert str(found.error).startswith("unexpected ")
 
 
+def test_job_whose_answer_the_database_refuses_ends_as_failure_with_the_reason(
+    weir: Weir, jobs: Jobs, job: Job
+) -> None:
+    weir.rows("ALTER TABLE jobs ADD CONSTRAINT no_answers CHECK (result IS NULL)")
+    engine, store = jobs._engine, Store(weir.settings().cold_url)
+    tasks.run(jobs, engine, store, Watchdog(engine), job.id, Nudge(uuid4()), DEADLINE)
+    found = jobs.fetch(job.id)
+    assert found.status == "failed"
+    assert str(found.error).startswith("its answer cannot be kept: ")
+
+
 def test_database_away_while_a_job_runs_only_delays_it(weir: Weir) -> None:
     weir.start("api", "worker")
     device = weir.device()

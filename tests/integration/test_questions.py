@@ -133,6 +133,24 @@ def test_answer_given_again_says_how_much_is_queued_by_then(weir: Weir) -> None:
     assert again["result"]["devices"][str(device)]["queued"] == again["result"]["queued"] == 1
 
 
+def test_answer_of_each_device_by_itself_is_bounded(weir: Weir, jobs: Jobs, device: int) -> None:
+    weir.start("api")
+    weir.rows("INSERT INTO devices (id, user_id) SELECT gen_random_uuid(), 1 FROM generate_series(2, 300)")
+    insert(weir, device, 1.0, "2026-01-31T13:00:00Z")
+    month = {"start": "2026-01-01", "end": "2026-02-01", "group_by": "device"}
+    for asked in ({"bucket": "1h"}, {"histogram": "1000"}):
+        answer = weir.http.get("/users/1/analytics/", params=month | asked)
+        assert answer.status_code == 422
+        assert [one["field"] for one in answer.json()["errors"]] == ["group_by"]
+    assert weir.scalar("SELECT count(*) FROM jobs") == 0
+    assert weir.http.get("/users/1/analytics/", params=month | {"bucket": "1d"}).status_code == 200
+    job_id, _ = ask(jobs, bucket=1800.0, group_by="device")
+    weir.rows("INSERT INTO readings SELECT %s, timestamptz '2026-01-01' + n * interval '1h', 0, 0, 0 "
+              "FROM generate_series(1, 200) n", device)  # fmt: skip
+    run(weir, jobs, job_id)
+    assert "makes more than 109 buckets" in str(jobs.fetch(job_id).error)
+
+
 def test_another_device_of_the_user_makes_it_another_question(weir: Weir, jobs: Jobs, device: int) -> None:
     first = answered(weir, jobs)
     assert ask(jobs) == (first, False)

@@ -64,3 +64,32 @@ def test_bound_of_buckets_counts_those_that_the_window_cuts() -> None:
     Question(start, start + timedelta(hours=9_999), bucket=timedelta(hours=1)).require_bounded()
     with pytest.raises(InvalidRecord):
         Question(start, start + timedelta(hours=10_000), bucket=timedelta(hours=1)).require_bounded()
+
+
+HOUR = timedelta(hours=1)
+MORNING = datetime(2026, 1, 31, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("question", "most"),
+    [
+        # 10 beside 3 axes of 5 numbers; with quantiles, a histogram's edges and counts, the buckets of the window.
+        (Question(), 500_000 // 25),
+        (Question(quantiles=(0.1, 0.9)), 500_000 // 31),
+        (Question(axes=("x",), histogram=100), 500_000 // 216),
+        (Question(axes=("x",), magnitude=True, histogram=1000), 500_000 // 4022),
+        (Question(MORNING, MORNING + 24 * HOUR, bucket=HOUR), 500_000 // (25 + 24 * 15)),
+        (Question(MORNING, bucket=HOUR), 500_000 // (25 + 15)),
+    ],
+)
+def test_answer_of_many_devices_is_as_long_as_that_of_one_may_be(question: Question, most: int) -> None:
+    question.require_bounded(most)
+    with pytest.raises(InvalidRecord) as refused:
+        question.require_bounded(most + 1)
+    assert (refused.value.field, refused.value.code) == ("group_by", "too_many")
+
+
+def test_buckets_that_may_be_are_those_that_fit_beside_the_rest() -> None:
+    assert Question(bucket=HOUR).most_buckets() == 10_000
+    assert Question(bucket=HOUR).most_buckets(100) == (5_000 - 25) // 15
+    assert Question(bucket=HOUR).most_buckets(1_000_000) == 0
