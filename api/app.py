@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from api.asking import Asking
 from api.dependencies import Services
 from api.errors import INTERNAL, RequestTimeout, problem, problem_of
 from api.ingest.body import BodyLimit
@@ -48,17 +49,13 @@ from shared.broker.messages import Group
 from shared.broker.publisher import Publisher
 from shared.config import Settings, load
 from shared.database import DatabaseThreads, connect
-from shared.errors import BrokerUnavailable, PublishRefused, TooLarge, Unavailable, WeirError
+from shared.errors import PublishRefused, TooLarge, Unavailable, WeirError
 from shared.jobs import Jobs, celery_app
 from shared.ledger import Acceptances
 from shared.streams import EVENTS, READINGS, STREAMS, Stream
 from shared.tasks import in_background
-from shared.threads import Threads
 
 log = structlog.get_logger()
-
-#: Jobs that workers are told of at one time.
-NUDGES = 4
 
 ROUTERS = (
     users.router,
@@ -102,10 +99,9 @@ def create_app(settings: Settings | None = None) -> Lane:
     reading_ingest = ReadingIngest(known, publishers[READINGS.name], common)
     event_ingest = EventIngest(publishers[EVENTS.name], common)
     jobs = Jobs(engine, celery_app(settings.amqp_url, settings.job_deadline))
+    asking = Asking(jobs, threads, acceptances, settings.job_wait_limit)
     management = Management(settings.management_url, settings.amqp_url) if settings.management_url else None
     inspection = Inspection(management, STREAMS)
-    # Not the database's: a broker that is away must not keep those.
-    nudges = Threads(NUDGES, "broker", BrokerUnavailable)
     readers = Readers.of(settings)
     services = Services(
         settings,
@@ -116,8 +112,7 @@ def create_app(settings: Settings | None = None) -> Lane:
         reading_ingest,
         event_ingest,
         acceptances,
-        jobs,
-        nudges,
+        asking,
         management,
         inspection,
         readers,
@@ -135,7 +130,7 @@ def create_app(settings: Settings | None = None) -> Lane:
             except Unavailable as error:
                 log.warning("the ledger lacks the last acceptances", reason=str(error))
         threads.close()
-        nudges.close()
+        asking.close()
         readers.close()
         engine.dispose()
 

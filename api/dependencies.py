@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Query, Request
 from sqlalchemy import Engine
 
+from api.asking import Asking
 from api.ingest.devices import Devices
 from api.ingest.events import EventIngest
 from api.ingest.readings import ReadingIngest
@@ -18,9 +19,7 @@ from shared.broker.inspection import Inspection
 from shared.broker.management import Management
 from shared.config import Settings
 from shared.database import DatabaseThreads
-from shared.jobs import Jobs
 from shared.ledger import Acceptances
-from shared.threads import Threads
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,7 @@ class Services:
     readings: ReadingIngest
     events: EventIngest
     acceptances: Acceptances
-    jobs: Jobs
-    nudges: Threads
+    asking: Asking
     management: Management | None
     inspection: Inspection
     readers: Readers

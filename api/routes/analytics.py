@@ -1,13 +1,8 @@
 """Statistics jobs: ask, then poll or wait."""
 
-import asyncio
-import time
-from datetime import timedelta
-from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-import structlog
 from fastapi import APIRouter, Query
 from sqlalchemy import Engine, select
 
@@ -16,27 +11,12 @@ from api.problems import problems
 from api.questions import Asked, AskedInBody, UserAskedInBody, question_of
 from api.schemas import Key, Task
 from shared import database
-from shared.database import Device, Job, translated
-from shared.errors import BrokerUnavailable, InvalidRecord, NotFound
+from shared.database import Device, translated
+from shared.errors import NotFound
 from shared.questions import Question
 from shared.scope import Scope
 
-log = structlog.get_logger()
-
 router = APIRouter(tags=["analytics"])
-
-#: Words of the contract for the states of a job.
-_STATUS: dict[str, Literal["PENDING", "STARTED", "SUCCESS", "FAILURE", "CANCELLED"]] = {
-    "queued": "PENDING",
-    "running": "STARTED",
-    "done": "SUCCESS",
-    "failed": "FAILURE",
-    "cancelled": "CANCELLED",
-}
-#: Longest that asking for a job waits for the broker.
-NUDGE_DEADLINE = timedelta(seconds=2)
-#: Between two looks at a job that is waited for: short at first, for most answers come at once.
-_FIRST_LOOK, _LONGEST_LOOK = 0.02, 0.5
 
 Wait = Annotated[float, Query(ge=0, le=3600, description="Seconds to wait for the answer.")]
 GroupBy = Annotated[Literal["device"] | None, Query(description="Each device by itself.")]
@@ -94,13 +74,13 @@ async def post_all_statistics(services: ServicesOf, asked: Asked, body: AskedInB
 @router.get("/tasks/{task_id}", responses=problems(404, 410))
 async def get_task(task_id: UUID, services: ServicesOf, wait: Wait = 0) -> Task:
     """Tell how a task stands, and its answer when there is one."""
-    return await _wait_for(services, task_id, wait)
+    return await services.asking.wait_for(task_id, wait)
 
 
 @router.delete("/tasks/{task_id}", responses=problems(404, 409, 410))
 async def cancel_task(task_id: UUID, services: ServicesOf, for_all: ForAll = False) -> Task:
     """Cancel a task that has not ended; twice is as good as once. One that others asked for, too, only `for_all`."""
-    return _task(await services.threads.run(partial(services.jobs.cancel, task_id, for_all=for_all)))
+    return await services.asking.cancel(task_id, for_all=for_all)
 
 
 async def _ask_device(services: Services, device_id: UUID, question: Question, wait: float) -> Task:
@@ -126,43 +106,8 @@ async def _ask(
     question: Question,
     wait: float,
 ) -> Task:
-    _require_patience(services, wait)
-    # The answer says how much is still queued, so what this process accepted must be in the ledger first.
-    await services.acceptances.flush()
     scope = Scope(keys, question.start, question.end)
-    job, is_new = await services.threads.run(services.jobs.ask, kind, {**whose, **question.as_json()}, scope)
-    if is_new:
-        await _nudge(services, job.id)
-    return await _wait_for(services, job.id, wait) if wait else _task(job)
-
-
-async def _nudge(services: Services, job_id: UUID) -> None:
-    """Tell a worker, if that can be done in time.
-
-    Otherwise the job is no less accepted: its row is there, and it is sent again. A 503 would have it asked for twice.
-    """
-    try:
-        await services.nudges.call(partial(services.jobs.nudge, job_id), NUDGE_DEADLINE)
-    except BrokerUnavailable as error:
-        log.warning("a job waits to be sent again", job=str(job_id), reason=str(error))
-
-
-async def _wait_for(services: Services, job_id: UUID, seconds: float) -> Task:
-    _require_patience(services, seconds)
-    deadline, pause = time.monotonic() + seconds, _FIRST_LOOK
-    while True:
-        job = await services.threads.run(services.jobs.fetch, job_id)
-        left = deadline - time.monotonic()
-        if job.status not in ("queued", "running") or left <= 0:
-            return _task(job)
-        await asyncio.sleep(min(pause, left))
-        pause = min(pause * 1.5, _LONGEST_LOOK)
-
-
-def _require_patience(services: Services, seconds: float) -> None:
-    limit = services.settings.job_wait_limit.total_seconds()
-    if seconds > limit:
-        raise InvalidRecord("out_of_range", "wait", f"must be {limit:g} at most")
+    return await services.asking.ask(kind, {**whose, **question.as_json()}, scope, wait)
 
 
 def _devices_of(engine: Engine, user_id: int) -> tuple[int, ...]:
@@ -170,24 +115,3 @@ def _devices_of(engine: Engine, user_id: int) -> tuple[int, ...]:
         if connection.execute(select(database.User.id).where(database.User.id == user_id)).first() is None:
             raise NotFound("no user has this id")
         return tuple(connection.execute(select(Device.key).where(Device.user_id == user_id)).scalars())
-
-
-def _task(job: Job) -> Task:
-    return Task(
-        task_id=job.id,
-        status=_STATUS[job.status],
-        progress=100 if job.status == "done" else job.progress,
-        checked_at=job.checked_at,
-        result=job.result if job.checked_queued is None else _with_queued(job.result, job.checked_queued),
-        error=job.error,
-    )
-
-
-def _with_queued(result: Any, count: int) -> Any:
-    """Say how much is queued now: the rest of the answer is as true as it was."""
-    if not isinstance(result, dict):
-        return result
-    found = result | {"queued": count}
-    if "devices" in found:
-        found["devices"] = {one: answer | {"queued": count} for one, answer in found["devices"].items()}
-    return found

@@ -15,7 +15,6 @@ from api.event_questions import (
     TopEventsQuestion,
 )
 from api.problems import problems
-from api.routes.analytics import _nudge, _wait_for
 from api.schemas import Task
 
 router = APIRouter(tags=["events"])
@@ -76,12 +75,8 @@ async def _answer(
     services: Services, kind: str, question: DaysQuestion | RetentionQuestion, part: str | None = None
 ) -> Any:
     """Wait for the job and return its result, or the part of it with the answer's items."""
-    # The task's answer says how much is still queued, so what this process accepted must be in the ledger first.
-    await services.acceptances.flush()
-    job, is_new = await services.threads.run(services.jobs.ask, kind, question.parameters(), question.scope())
-    if is_new:
-        await _nudge(services, job.id)
-    task = await _wait_for(services, job.id, services.settings.job_wait_limit.total_seconds())
+    asking = services.asking
+    task = await asking.ask(kind, question.parameters(), question.scope(), wait=asking.patience)
     if task.status in ("FAILURE", "CANCELLED"):
         raise JobFailed(task.error or "it was cancelled")
     if task.result is None:
