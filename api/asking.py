@@ -10,7 +10,8 @@ from uuid import UUID
 import structlog
 
 from api.schemas import Task
-from shared.database import DatabaseThreads, Job
+from shared import asking
+from shared.database import LOOKUP_DEADLINE, DatabaseThreads, Job, connect
 from shared.errors import BrokerUnavailable, InvalidRecord
 from shared.jobs import Jobs
 from shared.ledger import Acceptances
@@ -19,6 +20,8 @@ from shared.threads import Threads
 
 log = structlog.get_logger()
 
+#: Questions that are asked at one time. To find an answer that still holds may take a while, and more than one of them.
+ASKERS = 4
 #: Jobs that workers are told of at one time, and the longest that one who asks waits for that.
 NUDGES, NUDGE_DEADLINE = 4, timedelta(seconds=2)
 
@@ -35,9 +38,16 @@ _FIRST_LOOK, _LONGEST_LOOK = 0.02, 0.5
 
 
 class Asking:
-    """Asks for jobs and follows them, as tasks: what the API calls them."""
+    """Asks for jobs and follows them, as tasks: what the API calls them.
 
-    def __init__(self, jobs: Jobs, threads: DatabaseThreads, acceptances: Acceptances, patience: timedelta) -> None:
+    Who asks the same waits for each other, in threads and on connections of their own: nobody else waits for them.
+    """
+
+    def __init__(
+        self, database_url: str, jobs: Jobs, threads: DatabaseThreads, acceptances: Acceptances, patience: timedelta
+    ) -> None:
+        self._engine = connect(database_url, pool_size=ASKERS, statement_deadline=LOOKUP_DEADLINE)
+        self._askers = DatabaseThreads(ASKERS)
         self._jobs = jobs
         self._threads = threads
         self._acceptances = acceptances
@@ -51,7 +61,8 @@ class Asking:
         self._require_patience(wait)
         # The answer says how much is still queued, so what this process accepted must be in the ledger first.
         await self._acceptances.flush()
-        job, is_new = await self._threads.run(self._jobs.ask, kind, parameters, scope)
+        since = time.monotonic()
+        job, is_new = await self._askers.run(asking.ask, self._engine, kind, parameters, scope, since)
         if is_new:
             await self._nudge(job.id)
         return await self.wait_for(job.id, wait) if wait else _task(job)
@@ -74,7 +85,9 @@ class Asking:
 
     def close(self) -> None:
         """Let the threads end once they are free."""
+        self._askers.close()
         self._nudges.close()
+        self._engine.dispose()
 
     async def _nudge(self, job_id: UUID) -> None:
         """Tell a worker, if that can be done in time.

@@ -52,13 +52,18 @@ def read(hot_rows: int, files: Iterable[str]) -> Version:
     return {"hot": hot_rows, "cold": sorted(set(files))}
 
 
+def is_of(seen: Version, scope: Scope) -> bool:
+    """Whether a job sees a scope's devices."""
+    return bool(seen["devices"] == _digest(scope.device_keys))
+
+
 def still_holds(connection: Connection, seen: Version, scope: Scope) -> Version | None:
     """Look whether a scope holds the very records that a job has seen, or will see as it runs.
 
     Either nothing at all was stored since, or the same files count and there are as many hot records as then. Returns
     what was seen, brought up to this moment; None where it is something else, or cannot be told in time.
     """
-    if "stored" not in seen or seen["devices"] != _digest(scope.device_keys):
+    if "stored" not in seen or not is_of(seen, scope):
         return None
     stored = _stored(connection, scope.stream.name)
     if seen["stored"] == stored:

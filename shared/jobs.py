@@ -13,11 +13,10 @@ from kombu.exceptions import KombuError
 from sqlalchemy import CursorResult, Engine, func, text, update
 from sqlalchemy.orm import Session
 
-from shared import asking, data_version
+from shared import data_version
 from shared.data_version import Version
 from shared.database import Job, translated
 from shared.errors import BrokerUnavailable, Expired, JobCancelled, NotCancelled, NotFound
-from shared.scope import Scope
 
 log = structlog.get_logger()
 
@@ -83,13 +82,6 @@ class Jobs:
     def __init__(self, engine: Engine, celery: Celery) -> None:
         self._engine = engine
         self._celery = celery
-
-    def ask(self, kind: str, parameters: dict[str, Any], scope: Scope) -> tuple[Job, bool]:
-        """Find the job that answers a question, or write one down: then `nudge` is to follow.
-
-        The flag says which. Raises DatabaseUnavailable.
-        """
-        return asking.ask(self._engine, kind, parameters, scope)
 
     def submit(self, kind: str, parameters: dict[str, Any]) -> Job:
         """Write down a job that nobody else will share; `nudge` is to follow. Raises DatabaseUnavailable."""
@@ -197,12 +189,13 @@ class Jobs:
     def finish(self, job: Job, *, result: dict[str, Any] | None = None, error: str | None = None) -> None:
         """Keep the answer, or the reason why there is none. Raises DatabaseUnavailable.
 
-        An answer always counts, even of a job that was given up meanwhile, and with what this very run has seen: another
-        may have begun since, and seen more. A reason counts only from whom it was started by.
+        An answer always counts, even of a job that was given up meanwhile, and with when this very run began and what it
+        has seen: another may have begun since, and seen more. A reason counts only from whom it was started by.
         """
         changes = update(Job).where(Job.id == job.id)
         if error is None:
-            changes = changes.where(Job.status.in_(("running", "failed"))).values(status="done", seen=job.seen)
+            changes = changes.where(Job.status.in_(("running", "failed")))
+            changes = changes.values(status="done", seen=job.seen, started_at=job.started_at)
         else:
             changes = changes.where(Job.status == "running", Job.started_by == job.started_by).values(status="failed")
         with translated(), Session(self._engine) as session, session.begin():

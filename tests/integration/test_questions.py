@@ -1,19 +1,23 @@
 """The same question over unchanged data is the same job; jobs tell how far they are, and can be cancelled."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from threading import Event
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
 from factories import Weir, partition, reading
+from sqlalchemy import Connection
 
 from analytics import progress, tasks
 from consumer import forgetting
-from shared import asking
+from shared import asking, data_version
 from shared.cold import hot
 from shared.cold.sealing import seal
 from shared.cold.store import Store
@@ -48,7 +52,7 @@ def insert(weir: Weir, key: int, value: float, moment: str = NOON) -> None:
 
 
 def ask(jobs: Jobs, keys: tuple[int, ...] = (1,), **parameters: object) -> tuple[UUID, bool]:
-    job, is_new = jobs.ask("user_statistics", {"user_id": 1, **parameters}, Scope(keys))
+    job, is_new = asking.ask(jobs._engine, "user_statistics", {"user_id": 1, **parameters}, Scope(keys))
     return job.id, is_new
 
 
@@ -149,6 +153,70 @@ def test_answer_of_each_device_by_itself_is_bounded(weir: Weir, jobs: Jobs, devi
               "FROM generate_series(1, 200) n", device)  # fmt: skip
     run(weir, jobs, job_id)
     assert "makes more than 109 buckets" in str(jobs.fetch(job_id).error)
+
+
+ASKERS = 20
+
+
+def is_asking(weir: Weir, count: int) -> bool:
+    """Whether so many wait for whoever asks the same."""
+    return bool(weir.scalar("SELECT count(*) = %s FROM pg_locks WHERE locktype = 'advisory' AND NOT granted", count))
+
+
+def test_those_who_wait_to_ask_share_one_look(
+    weir: Weir, jobs: Jobs, device: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = answered(weir, jobs)
+    counted, may_go_on = [], Event()
+    count = data_version._count
+
+    def counting(connection: Connection, scope: Scope) -> int | None:
+        """Something else is stored before each count, so that nobody may do without one; the first one takes long."""
+        counted.append(scope)
+        assert may_go_on.wait(20)
+        insert(weir, device + 1, 1.0)
+        return count(connection, scope)
+
+    monkeypatch.setattr(data_version, "_count", counting)
+    insert(weir, device + 1, 1.0)
+    many = connect(weir.database_url, pool_size=ASKERS, statement_deadline=timedelta(seconds=30))
+    with ThreadPoolExecutor(ASKERS) as pool:
+        answers = [pool.submit(asking.ask, many, "user_statistics", {"user_id": 1}, Scope((1,))) for _ in range(ASKERS)]
+        weir.wait_for(lambda: is_asking(weir, ASKERS - 1))
+        may_go_on.set()
+        assert {answer.result()[0].id for answer in answers} == {first}
+    many.dispose()
+    # They came while the first one counted, which may have missed what was stored meanwhile.
+    assert len(counted) == 2
+
+
+def test_who_came_before_a_job_began_joins_it_whatever_is_stored_since(weir: Weir, jobs: Jobs, device: int) -> None:
+    came = time.monotonic()
+    job_id = answered(weir, jobs)
+    insert(weir, device, 2.0)
+    parameters, scope = {"user_id": 1}, Scope((device,))
+    assert asking.ask(jobs._engine, "user_statistics", parameters, scope, came)[0].id == job_id
+    assert asking.ask(jobs._engine, "user_statistics", parameters, Scope((device, 7)), came)[1]
+
+
+def test_many_who_ask_hold_up_nobody_else(weir: Weir, device: int) -> None:
+    weir.environment["WEIR_POOL_SIZE"] = "4"
+    weir.start("api")
+    with ThreadPoolExecutor(ASKERS) as pool, httpx.Client(base_url=weir.url, timeout=20) as http:
+        with weir.connection() as connection, connection.cursor() as cursor:
+            # Nobody finds out whether an answer still holds.
+            cursor.execute("BEGIN; LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
+            asked = [pool.submit(http.get, "/users/1/analytics/") for _ in range(ASKERS)]
+            weir.wait_for(lambda: is_asking(weir, 3))
+            for path in ("/devices/", "/stats/"):
+                began = time.monotonic()
+                assert weir.http.get(path).status_code == 200
+                assert time.monotonic() - began < 2
+            refused = [one.result() for one in asked]
+        assert {one.status_code for one in refused} == {503}
+        assert all(1 <= int(one.headers["retry-after"]) <= 60 for one in refused)
+        asked = [pool.submit(http.get, "/users/1/analytics/") for _ in range(ASKERS)]
+        assert len({one.result().json()["task_id"] for one in asked}) == 1
 
 
 def test_another_device_of_the_user_makes_it_another_question(weir: Weir, jobs: Jobs, device: int) -> None:
