@@ -13,6 +13,7 @@ from shared.errors import (
     DatabaseUnavailable,
     Expired,
     InvalidRecord,
+    JobCancelled,
     Misconfigured,
     NotCancelled,
     NotFound,
@@ -89,8 +90,9 @@ _PROBLEMS: tuple[tuple[type[WeirError], int, str, str], ...] = (
     (ColdUnavailable, 503, "cold-unavailable", "The cold files are not available; come again"),
     (TooSlow, 503, "too-slow", "It takes too long; ask for less, or come again"),
     (Unavailable, 503, "broker-unavailable", "The broker is not available; come again"),
-    (JobFailed, 503, "job-failed", "The job ended without an answer"),
-    (ColdFileDamaged, 503, "cold-file-damaged", "A cold file is damaged; the service needs its operator"),
+    (JobCancelled, 503, "job-cancelled", "The job was cancelled; asking again starts a new one"),
+    (JobFailed, 500, "job-failed", "The job ended without an answer"),
+    (ColdFileDamaged, 500, "cold-file-damaged", "A cold file is damaged; the service needs its operator"),
     (Misconfigured, 503, "misconfigured", "The service needs its operator; come again"),
 )
 

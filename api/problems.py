@@ -18,6 +18,7 @@ _MEANINGS = {
     413: "The body is too large",
     415: "The body's encoding is not supported",
     422: "The input is not valid; `errors` names the fields. Or the Idempotency-Key was used for another body",
+    500: "It will be no better the next time: a cold file is damaged, a job failed, or something went wrong here",
     503: "Not done, or not known to be; come again after `Retry-After`",
 }
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1, "maximum": 60}}}
@@ -46,7 +47,7 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
 def _implied(path: str, operation: dict[str, Any]) -> tuple[int, ...]:
     if path == "/healthz":
         return ()
-    return (400, 408, 413, 422, 503) if "requestBody" in operation else (503,)
+    return (400, 408, 413, 422, 500, 503) if "requestBody" in operation else (500, 503)
 
 
 def _description(status: int) -> dict[str, Any]:

@@ -118,7 +118,7 @@ class Receipt(BaseModel):
 
 
 class Task(BaseModel):
-    """`progress` is in per cent. `checked_at`: when the answer was last given again, because it was still true."""
+    """`progress` is in per cent. `checked_at`: when the look began that last found the answer to be still true."""
 
     task_id: UUID
     status: Literal["PENDING", "STARTED", "SUCCESS", "FAILURE", "CANCELLED"]

@@ -11,9 +11,9 @@
     ├── TooLarge               413
     ├── NotFound               404
     ├── Expired                410
-    ├── ColdFileDamaged        503
+    ├── ColdFileDamaged        500
     ├── Conflict               400 or 409
-    └── JobCancelled           the worker stops
+    └── JobCancelled           the worker stops; 503 and Retry-After
 
 Drivers' errors become these once, where the driver is called.
 """
@@ -103,4 +103,4 @@ class NotCancelled(Conflict):
 
 
 class JobCancelled(WeirError):
-    """Nobody waits for this job any more."""
+    """The job was given up before it had an answer; asking again starts a new one."""

@@ -16,6 +16,7 @@ from api.event_questions import (
 )
 from api.problems import problems
 from api.schemas import Task
+from shared.errors import JobCancelled
 
 router = APIRouter(tags=["events"])
 
@@ -77,8 +78,10 @@ async def _answer(
     """Wait for the job and return its result, or the part of it with the answer's items."""
     asking = services.asking
     task = await asking.ask(kind, question.parameters(), question.scope(), wait=asking.patience)
-    if task.status in ("FAILURE", "CANCELLED"):
-        raise JobFailed(task.error or "it was cancelled")
+    if task.status == "FAILURE":
+        raise JobFailed(task.error or "")
+    if task.status == "CANCELLED":
+        raise JobCancelled("the task was cancelled")
     if task.result is None:
         return _later(task)
     return task.result if part is None else task.result[part]

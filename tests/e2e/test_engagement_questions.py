@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -225,8 +226,25 @@ def test_damaged_file_is_a_problem_that_names_it(weir: Weir) -> None:
     first, *_ = sorted(Path(weir.settings().cold_url).rglob("*.parquet"))
     first.write_bytes(first.read_bytes()[:-1])
     answer = weir.http.get("/stats/dau", params=WINDOW)
-    assert answer.status_code == 503
+    assert answer.status_code == 500
+    assert "retry-after" not in answer.headers
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["type"] == "urn:weir:problem:job-failed"
     assert first.name in answer.json()["detail"]
     assert good(weir.http.get("/stats/dau", params={"from": "2026-01-31", "to": "2026-01-31"}))[0]["unique_users"] == 2
+
+
+def test_cancelled_task_is_503_and_asking_again_starts_a_new_one(weir: Weir) -> None:
+    store(weir, STORED)
+    weir.start("api")
+    cancelled = "SELECT id FROM jobs WHERE status = 'queued'"
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(weir.http.get, "/stats/dau", params=WINDOW)
+        weir.wait_for(lambda: bool(weir.rows(cancelled)))
+        assert weir.http.delete(f"/tasks/{weir.scalar(cancelled)}").json()["status"] == "CANCELLED"
+        found = answer.result()
+    assert (found.status_code, found.json()["type"]) == (503, "urn:weir:problem:job-cancelled")
+    assert 1 <= int(found.headers["retry-after"]) <= 60
+    weir.start("worker")
+    assert len(good(weir.http.get("/stats/dau", params=WINDOW))) == len(DAU)
+    assert weir.rows("SELECT status FROM jobs ORDER BY asked_at") == [("cancelled",), ("done",)]
