@@ -22,7 +22,13 @@ DAYS_LIMIT = 3660
 _FIRST_DAY, _LAST_DAY = date(2, 1, 1), date(9000, 12, 31)
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_zones = cache(available_timezones)
+#: Names of files that are no zones: what this machine's clock shows, and "nobody has set it yet".
+_NO_ZONES = {"localtime", "Factory"}
+
+
+@cache
+def _zones() -> set[str]:
+    return available_timezones() - _NO_ZONES
 
 
 def _iso(value: object) -> object:

@@ -145,6 +145,7 @@ MISTAKES = [
     ("dau", {"tz": "Europe/Atlantis"}, "tz"),
     ("dau", {"tz": "../../etc/passwd"}, "tz"),
     ("dau", {"tz": ""}, "tz"),
+    *(("dau", {"tz": zone}, "tz") for zone in ("localtime", "Factory", "posix/UTC", "right/UTC", "posixrules", "utc")),
     ("top-events", {"limit": 0}, "limit"),
     ("top-events", {"limit": 1001}, "limit"),
     ("top-events", {"limit": "many"}, "limit"),
