@@ -20,62 +20,81 @@ from shared.errors import JobCancelled
 
 router = APIRouter(tags=["events"])
 
-_LATER: dict[int | str, dict[str, Any]] = {
+# Not Content-Location: that would say that the task, asked for by itself, is this very answer (RFC 9110, 8.7).
+_LOCATION = {"Location": {"description": "The task.", "schema": {"type": "string"}}}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "headers": {
+            **_LOCATION,
+            "Weir-As-Of": {
+                "description": "The moment whose events were seen: all that were stored by then, and none since.",
+                "schema": {"type": "string", "format": "date-time"},
+            },
+            "Weir-Queued": {
+                "description": "Events that were accepted and not stored yet.",
+                "schema": {"type": "integer", "minimum": 0},
+            },
+        }
+    },
     202: {
         "model": Task,
         "description": "It takes longer than `WEIR_JOB_WAIT_LIMIT`; `Location` leads to the task",
         "headers": {
-            "Location": {"description": "The task.", "schema": {"type": "string"}},
+            **_LOCATION,
             "Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}},
         },
-    }
+    },
+    **problems(422, 503),
 }
-_ANSWERS = _LATER | problems(422, 503)
 
 
 @router.get("/stats/dau", response_model=list[DailyUsers], responses=_ANSWERS)
 @router.get("/api/stats/dau", response_model=list[DailyUsers], responses=_ANSWERS)
-async def daily_users(question: Annotated[DaysQuestion, Query()], services: ServicesOf) -> Any:
+async def daily_users(question: Annotated[DaysQuestion, Query()], services: ServicesOf, response: Response) -> Any:
     """Tell how many users were active on each day, with the days of none."""
-    return await _answer(services, "daily_users", question, "days")
+    return await _answer(services, response, "daily_users", question, "days")
 
 
 @router.post("/api/stats/dau", response_model=list[DailyUsers], responses=_ANSWERS)
-async def post_daily_users(question: DaysQuestion, services: ServicesOf) -> Any:
+async def post_daily_users(question: DaysQuestion, services: ServicesOf, response: Response) -> Any:
     """Tell the same of a question in the body."""
-    return await _answer(services, "daily_users", question, "days")
+    return await _answer(services, response, "daily_users", question, "days")
 
 
 @router.get("/stats/top-events", response_model=list[EventCount], responses=_ANSWERS)
 @router.get("/api/stats/top-events", response_model=list[EventCount], responses=_ANSWERS)
-async def top_events(question: Annotated[TopEventsQuestion, Query()], services: ServicesOf) -> Any:
+async def top_events(question: Annotated[TopEventsQuestion, Query()], services: ServicesOf, response: Response) -> Any:
     """Tell which types of events came most often; of two that came as often, the one whose name is first."""
-    return await _answer(services, "top_events", question, "events")
+    return await _answer(services, response, "top_events", question, "events")
 
 
 @router.post("/api/stats/top-events", response_model=list[EventCount], responses=_ANSWERS)
-async def post_top_events(question: TopEventsQuestion, services: ServicesOf) -> Any:
+async def post_top_events(question: TopEventsQuestion, services: ServicesOf, response: Response) -> Any:
     """Tell the same of a question in the body."""
-    return await _answer(services, "top_events", question, "events")
+    return await _answer(services, response, "top_events", question, "events")
 
 
 @router.get("/stats/retention", response_model=Retention, responses=_ANSWERS)
 @router.get("/api/stats/retention", response_model=Retention, responses=_ANSWERS)
-async def retention(question: Annotated[RetentionQuestion, Query()], services: ServicesOf) -> Any:
+async def retention(question: Annotated[RetentionQuestion, Query()], services: ServicesOf, response: Response) -> Any:
     """Tell how many users whose first event ever was on a day were active 1, 2, ... days after it."""
-    return await _answer(services, "retention", question)
+    return await _answer(services, response, "retention", question)
 
 
 @router.post("/api/stats/retention", response_model=Retention, responses=_ANSWERS)
-async def post_retention(question: RetentionQuestion, services: ServicesOf) -> Any:
+async def post_retention(question: RetentionQuestion, services: ServicesOf, response: Response) -> Any:
     """Tell the same of a question in the body."""
-    return await _answer(services, "retention", question)
+    return await _answer(services, response, "retention", question)
 
 
 async def _answer(
-    services: Services, kind: str, question: DaysQuestion | RetentionQuestion, part: str | None = None
+    services: Services,
+    response: Response,
+    kind: str,
+    question: DaysQuestion | RetentionQuestion,
+    part: str | None = None,
 ) -> Any:
-    """Wait for the job and return its result, or the part of it with the answer's items."""
+    """Wait for the job and return its result, or the part of it with the answer's items; headers say what it covers."""
     asking = services.asking
     task = await asking.ask(kind, question.parameters(), question.scope(), wait=asking.patience)
     if task.status == "FAILURE":
@@ -84,9 +103,16 @@ async def _answer(
         raise JobCancelled("the task was cancelled")
     if task.result is None:
         return _later(task)
+    response.headers["location"] = _path(task)
+    response.headers["weir-as-of"] = task.result["as_of"]
+    response.headers["weir-queued"] = str(task.result["queued"])
     return task.result if part is None else task.result[part]
 
 
 def _later(task: Task) -> Response:
-    headers = {"location": f"/tasks/{task.task_id}", "retry-after": str(retry_after())}
+    headers = {"location": _path(task), "retry-after": str(retry_after())}
     return Response(task.model_dump_json(), 202, headers, "application/json")
+
+
+def _path(task: Task) -> str:
+    return f"/tasks/{task.task_id}"

@@ -97,6 +97,35 @@ def test_retention_follows_those_who_came_first_on_a_day(asked: Weir) -> None:
     assert nobody == {"cohort_size": 0, "windows": [{"day": 1, "count": 0, "rate": 0.0}]}
 
 
+def test_headers_say_what_an_answer_covers_and_which_task_it_is_of(asked: Weir) -> None:
+    window = {"from": "2026-01-28", "to": "2026-02-03"}
+    for question, parameters, bare in (
+        ("dau", window, lambda result: result["days"]),
+        ("top-events", window, lambda result: result["events"]),
+        ("retention", {"start_date": "2026-01-30"}, lambda result: {name: result[name] for name in RETENTION}),
+    ):
+        answer = asked.http.get(f"/stats/{question}", params=parameters)
+        task = asked.http.get(answer.headers["location"]).json()
+        assert task["status"] == "SUCCESS"
+        assert answer.json() == bare(task["result"])
+        assert answer.headers["weir-as-of"] == task["result"]["as_of"]
+        assert datetime.fromisoformat(answer.headers["weir-as-of"]) <= datetime.now(UTC)
+        assert answer.headers["weir-queued"] == "0"
+        again = asked.http.post(f"/api/stats/{question}", json=parameters)
+        named = ("location", "weir-as-of", "weir-queued")
+        assert [again.headers[name] for name in named] == [answer.headers[name] for name in named]
+
+
+def test_queued_in_the_headers_is_of_when_it_was_asked(weir: Weir) -> None:
+    store(weir, STORED)
+    weir.start("api", "worker")
+    first = weir.http.get("/stats/dau", params=WINDOW)
+    weir.rows("UPDATE ledger SET accepted = accepted + 3")
+    again = weir.http.get("/stats/dau", params=WINDOW)
+    assert again.headers["location"] == first.headers["location"]
+    assert (first.headers["weir-queued"], again.headers["weir-queued"]) == ("0", "3")
+
+
 def test_segment_and_zone_count_for_each_question(asked: Weir) -> None:
     ukrainian = {"segment": "properties.country:UA"}
     dau = good(asked.http.get("/stats/dau", params=WINDOW | ukrainian))
