@@ -38,6 +38,10 @@ _TYPES = {
 _PROPERTY = "jsonb_build_object(%(name)s, properties -> %(name)s)"
 
 
+#: A part of a CASE, and its parameters.
+_Clause = tuple[str, list[object]]
+
+
 class Batches(NamedTuple):
     """Batches of one schema; they can be gone through once."""
 
@@ -127,7 +131,7 @@ def _microseconds(moment: datetime) -> int:
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // _MICROSECOND
 
 
-def condition(segment: Segment | None) -> tuple[str, list[str]]:
+def condition(segment: Segment | None) -> tuple[str, list[object]]:
     """Return DuckDB's SQL for `is in the segment`, and its parameters."""
     if segment is None:
         return "true", []
@@ -136,4 +140,17 @@ def condition(segment: Segment | None) -> tuple[str, list[str]]:
         return f"{column} = ?", [segment.value]
     # A JSON pointer (RFC 6901) takes any name; with ~ and / written as ~0 and ~1.
     pointer = "".join("/" + name.replace("~", "~0").replace("/", "~1") for name in names)
-    return f"json_extract_string({column}, ?) = ?", [pointer, segment.value]
+    found = f"json_extract_string({column}, ?)"
+    if not segment.is_number:
+        return f"{found} = ?", [pointer, segment.value]
+    is_text: _Clause = (f"WHEN json_type({column}, ?) = 'VARCHAR' THEN {found} = ?", [pointer, pointer, segment.value])
+    is_integer: _Clause = (
+        f"WHEN regexp_full_match({found}, '-?[0-9]+') THEN {found} = ?",
+        [pointer, pointer, segment.integer],
+    )
+    is_number: _Clause = (f"ELSE TRY_CAST({found} AS DOUBLE) = ?", [pointer, segment.number])
+    clauses = [is_text, is_number] if segment.integer is None else [is_text, is_integer, is_number]
+    return (
+        f"CASE {' '.join(clause for clause, _ in clauses)} END",
+        [parameter for _, parameters in clauses for parameter in parameters],
+    )

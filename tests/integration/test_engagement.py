@@ -30,6 +30,8 @@ from shared.errors import ColdFileDamaged, WeirError
 from shared.streams import EVENTS
 
 MINUTE = timedelta(minutes=1)
+DAY = date(2026, 1, 31)
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,8 @@ def is_in(event: Event, segment: str) -> bool:
     found: Any = event.properties
     for name in where.split(".")[1:]:
         found = found.get(name) if isinstance(found, dict) else None
+    if isinstance(found, int | float) and not isinstance(found, bool):
+        return value[0].isdigit() and float(value) == found
     return found is not None and (found if isinstance(found, str) else json.dumps(found)) == value
 
 
@@ -165,6 +169,7 @@ SEGMENTS = [
     "properties.country:UA",
     "properties.n:1.5",
     "properties.n:2",
+    "properties.n:2.0",
     "properties.n:true",
     "properties.a.b~/c:ю",
 ]
@@ -242,11 +247,80 @@ def test_answers_are_those_counted_by_hand_wherever_events_are(
     check(early + late)
 
 
+#: What a property is as JSON, and under which name it is counted.
+NUMBERS = {
+    "20": "20",
+    "20.0": "20.0",
+    "2e1": "2e1",
+    "text 20": '"20"',
+    "text 20.0": '"20.0"',
+    "true": "true",
+    "text true": '"true"',
+    "null": "null",
+    "text null": '"null"',
+    "array": "[20]",
+    "object": '{"n": 20}',
+    "-20": "-20",
+    "0": "0",
+    "-0.0": "-0.0",
+    "0.1": "0.1",
+    "2^53": "9007199254740992",
+    "2^53 + 1": "9007199254740993",
+    "2^53 as float": "9007199254740992.0",
+    "2^64": "18446744073709551616",
+    "2^64 + 1": "18446744073709551617",
+    "10^30": "1" + 30 * "0",
+    "10^30 + 1": "1" + 29 * "0" + "1",
+    "10^400": "1" + 400 * "0",
+}
+TWENTY = {"20", "20.0", "2e1"}
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("20", TWENTY | {"text 20"}),
+        ("20.0", TWENTY | {"text 20.0"}),
+        ("2e1", TWENTY),
+        ("2.0E+1", TWENTY),
+        ("-20", {"-20"}),
+        *((value, set()) for value in ("020", "+20", " 20", "20 ", "20.", ".2e2", "0x14", "2_0", "٢٠", "NaN", "inf", "1e400")),
+        *((value, {"0", "-0.0"}) for value in ("0", "-0", "0.0", "0e9")),
+        ("0.1", {"0.1"}),
+        ("0.10000000000000000555", {"0.1"}),
+        ("true", {"true", "text true"}),
+        ("null", {"text null"}),
+        ("9007199254740992", {"2^53", "2^53 as float"}),
+        ("9007199254740993", {"2^53 + 1", "2^53 as float"}),
+        ("9007199254740992.0", {"2^53", "2^53 + 1", "2^53 as float"}),
+        ("18446744073709551617", {"2^64 + 1"}),
+        ("1" + 29 * "0" + "1", {"10^30 + 1"}),
+        ("1e30", {"10^30", "10^30 + 1"}),
+        ("1" + 400 * "0", {"10^400"}),
+    ],
+)  # fmt: skip
+def test_numbers_of_a_segment_are_compared_as_numbers(numbers: Tiers, value: str, found: set[str]) -> None:
+    counts = numbers.top_events("UTC", DAY - timedelta(days=1), DAY, f"properties.n:{value}", 1000)
+    assert dict(counts) == dict.fromkeys(found, 2)
+
+
+@pytest.fixture(scope="module")
+def numbers(running_weir: Weir) -> Iterator[Tiers]:
+    """Each of them twice: hot and sealed."""
+    tiers = Tiers(running_weir)
+    for moment in (NOON - timedelta(days=1), NOON):
+        rows = [(str(uuid4()), moment, "u", name, f'{{"n": {json_}}}') for name, json_ in NUMBERS.items()]
+        with running_weir.connection() as connection, connection.cursor() as cursor:
+            cursor.executemany("INSERT INTO events VALUES (%s, %s, %s, %s, %s)", rows)
+        if moment < NOON:
+            tiers.seal()
+    yield tiers
+    tiers.engine.dispose()
+
+
 # What is sealed is counted once
 
 
-DAY = date(2026, 1, 31)
-NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 SOME = [Event(NOON, "a"), Event(NOON, "a"), Event(NOON, "b"), Event(NOON - timedelta(days=1), "a")]
 
 

@@ -31,3 +31,21 @@ def test_anything_else_is_no_segment(text: str) -> None:
     with pytest.raises(InvalidRecord) as caught:
         parse(text)
     assert (caught.value.code, caught.value.field) == ("invalid_segment", "segment")
+
+
+@pytest.mark.parametrize(
+    ("value", "integer", "number"),
+    [
+        ("20", "20", 20.0),
+        ("-0", "0", 0.0),
+        ("9007199254740993", "9007199254740993", 9007199254740992.0),
+        ("1" + 400 * "0", "1" + 400 * "0", None),
+        ("20.0", None, 20.0),
+        ("2E+1", None, 20.0),
+        ("1e400", None, None),
+        *((value, None, None) for value in ("020", "+20", "20.", ".5", "1_0", "٢", "NaN", "Infinity", "UA")),
+    ],
+)
+def test_value_is_a_number_as_json_writes_it(value: str, integer: str | None, number: float | None) -> None:
+    segment = parse(f"properties.n:{value}")
+    assert (segment.integer, segment.number) == (integer, number)
