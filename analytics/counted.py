@@ -38,7 +38,7 @@ _KEEP = text("""
 
 
 @dataclass(frozen=True)
-class Counted:
+class SealedUsers:
     """What is known of sealed days without reading their files: for questions about whole days of UTC, and all events."""
 
     #: Distinct users of each day that was counted.
@@ -96,7 +96,7 @@ def count_all(
                 if isinstance(error, ColdUnavailable):
                     break
                 continue
-            Counted(uncounted=[file]).keep(engine, {file.day: users})
+            SealedUsers(uncounted=[file]).keep(engine, {file.day: users})
             done += 1
     return done
 

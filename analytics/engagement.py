@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine, text
 
-from analytics.counted import Counted
+from analytics.counted import SealedUsers
 from analytics.duck import session
 from analytics.events import Batches, Selection, condition, local_day
 from analytics.progress import Progress
@@ -103,7 +103,7 @@ class Engagement:
             **coverage,
         }
 
-    def _take(self, *selections: Selection, of_use: bool = False) -> tuple[Answer, Counted]:
+    def _take(self, *selections: Selection, of_use: bool = False) -> tuple[Answer, SealedUsers]:
         """Take selections that follow one another, as of one moment; return that, and what was counted where it is of use."""
         scope = Scope(None, selections[0].start, selections[-1].end, EVENTS)
         with snapshot(self._engine) as connection:
@@ -111,7 +111,7 @@ class Engagement:
             for selection in selections:
                 selection.take(connection)
             files = {file.id: file for selection in selections for file in selection.files}
-            counted = Counted.of(connection, list(files.values())) if of_use else Counted()
+            counted = SealedUsers.of(connection, list(files.values())) if of_use else SealedUsers()
             as_of: datetime = connection.execute(text("SELECT now()")).scalar_one()
             coverage = {"as_of": as_of.isoformat(), "queued": queued(connection, EVENTS.name)}
         hot = sum(selection.hot_rows for selection in selections)

@@ -21,8 +21,8 @@ from shared.streams.stream import COPY, COPY_HEADER, COPY_TRAILER, Stream, split
 
 #: Minute and series.
 Place = tuple[int, str]
-#: A part, and the counts of its place in the ledger.
-Counted = tuple[Part, Counter[str]]
+#: A part whose receipt is new, and the counts of its place in the ledger.
+NewPart = tuple[Part, Counter[str]]
 
 #: COPY reads from us in pieces of this size.
 _PIECE_BYTES = 1 << 20
@@ -116,7 +116,7 @@ class Writer:
 
     def _new_parts(
         self, cursor: Any, batch: Sequence[Delivery]
-    ) -> tuple[list[Counted], list[Part], dict[Place, Counter[str]]]:
+    ) -> tuple[list[NewPart], list[Part], dict[Place, Counter[str]]]:
         """Insert the receipts; return the parts whose receipt is new, each with its place's counts, those sent again,
         and what to count where in the ledger.
         """
@@ -128,7 +128,7 @@ class Writer:
         columns = (_array(ids), _array(stored), dead if any(dead) else None, _array(digests))
         cursor.execute(_RECEIPTS, (self._stream.name, *columns))
         unseen = {row[0] for row in cursor.fetchall()}
-        new: list[Counted] = []
+        new: list[NewPart] = []
         repeated: list[Part] = []
         minutes: dict[Place, Counter[str]] = {}
         for delivery in batch:
@@ -149,7 +149,7 @@ class Writer:
                 new.append((part, counts))
         return new, repeated, minutes
 
-    def _once(self, cursor: Any, new: Sequence[Counted]) -> list[bytes]:
+    def _once(self, cursor: Any, new: Sequence[NewPart]) -> list[bytes]:
         """Leave out the records that are stored already, and count them as duplicates; return the rows that are left."""
         found = new_rows(cursor, self._stream, [part.rows for part, _ in new])
         duplicates: dict[str, int] = {}

@@ -39,7 +39,7 @@ class Source(NamedTuple):
         return f"time >= '{self.day} 00:00:00+00' AND time < '{self.day + timedelta(days=1)} 00:00:00+00'"
 
 
-class DeviceCounted(NamedTuple):
+class DeviceCounts(NamedTuple):
     """What PostgreSQL itself says of one device in a source; minima and maxima per axis."""
 
     rows: int
@@ -49,11 +49,11 @@ class DeviceCounted(NamedTuple):
     max: tuple[float, ...]
 
 
-class Counted(NamedTuple):
+class SourceCounts(NamedTuple):
     """What PostgreSQL itself says of a source. Where records have devices, all but their number is told of each."""
 
     rows: int
-    devices: dict[int, DeviceCounted]
+    devices: dict[int, DeviceCounts]
     first: datetime | None = None
     last: datetime | None = None
     text_bytes: int = 0
@@ -92,7 +92,7 @@ def rows_in(connection: Connection, source: Source) -> int:
     return int(connection.execute(text(f"SELECT count(*) FROM {source.table} WHERE {source.inside}")).scalar_one())  # noqa: S608
 
 
-def count(connection: Connection, source: Source) -> Counted:
+def count(connection: Connection, source: Source) -> SourceCounts:
     """Ask PostgreSQL what is there."""
     cold = source.stream.cold
     axes, place = len(cold.axes), f"FROM {source.table} WHERE {source.inside}"
@@ -100,13 +100,13 @@ def count(connection: Connection, source: Source) -> Counted:
         texts = " + ".join(f"coalesce(sum(octet_length({name}::text)), 0)" for name in cold.texts)
         query = f"SELECT count(*), min(time), max(time), {texts} {place}"
         rows, first, last, text_bytes = connection.execute(text(query)).one()
-        return Counted(rows, {}, first, last, int(text_bytes))
+        return SourceCounts(rows, {}, first, last, int(text_bytes))
     bounds = ", ".join(["min(time)", "max(time)", *(f"{end}({axis})" for end in ("min", "max") for axis in cold.axes)])
     found = connection.execute(text(f"SELECT device_key, count(*), {bounds} {place} GROUP BY device_key"))
     devices = {
-        row[0]: DeviceCounted(row[1], row[2], row[3], tuple(row[4 : 4 + axes]), tuple(row[4 + axes :])) for row in found
+        row[0]: DeviceCounts(row[1], row[2], row[3], tuple(row[4 : 4 + axes]), tuple(row[4 + axes :])) for row in found
     }
-    return Counted(sum(one.rows for one in devices.values()), devices)
+    return SourceCounts(sum(one.rows for one in devices.values()), devices)
 
 
 def device_ids(connection: Connection, keys: list[int]) -> dict[int, str]:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine
 
 from shared.cold import hot, manifest, mark, switch
 from shared.cold.contents import Contents, Gatherer, joined
-from shared.cold.hot import Counted, DeviceCounted, Source
+from shared.cold.hot import DeviceCounts, Source, SourceCounts
 from shared.cold.layout import Writer
 from shared.cold.manifest import ColdFile
 from shared.cold.merging import Merger
@@ -81,7 +81,7 @@ def _snapshot(engine: Engine) -> Iterator[Connection]:
 
 
 def _filling(
-    store: Store, connection: Connection, source: Source, counted: Counted, older: ColdFile | None
+    store: Store, connection: Connection, source: Source, counted: SourceCounts, older: ColdFile | None
 ) -> Callable[[Writer], Callable[[], Contents]]:
     """Return what fills a file with the hot rows and those of the older file, as one sequence."""
 
@@ -102,12 +102,12 @@ def _filling(
     return fill
 
 
-def _together(connection: Connection, gatherer: Gatherer, counted: Counted, older: ColdFile | None) -> Contents:
+def _together(connection: Connection, gatherer: Gatherer, counted: SourceCounts, older: ColdFile | None) -> Contents:
     """Say what hot rows and older ones are together. Raises NotAsWritten when PostgreSQL counted other hot ones."""
     rows = gatherer.contents()
-    devices = {key: DeviceCounted._make(one[1:6]) for key, one in rows.devices.items()}
+    devices = {key: DeviceCounts._make(one[1:6]) for key, one in rows.devices.items()}
     whole = (None, None, 0) if devices else (rows.first, rows.last, gatherer.text_bytes)
-    if Counted(rows.rows, devices, *whole) != counted:
+    if SourceCounts(rows.rows, devices, *whole) != counted:
         raise NotAsWritten("the rows that came out of PostgreSQL are not those it counts")
     if older is None:
         return rows
