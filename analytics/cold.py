@@ -9,7 +9,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from analytics.brackets import Indices, Ordered
 from analytics.parts import TIME, Piece, Summary, Values, microseconds
@@ -24,7 +24,7 @@ from shared.questions import AXES
 from shared.scope import Scope
 from shared.streams.readings import READINGS
 
-#: Devices of which the manifest is asked for what it knows; of more the files are as quick.
+#: Devices of which the manifest is asked for what it knows; of more the files are as quick: docs/analytics.md.
 _FEW = 200
 
 
@@ -112,15 +112,21 @@ def parts(connection: Connection, store: Store, scope: Scope, *, ranks_only: boo
     Where only ranks are wanted beside what the manifest knows, parts come with what is in order.
     """
     files = manifest.files(connection, READINGS.name, scope.start, scope.end, scope.device_keys)
-    devices: defaultdict[Any, list[DeviceSummary]] | None = None
-    if scope.device_keys is not None and len(scope.device_keys) <= _FEW:
-        devices = defaultdict(list)
-        for one in manifest.summaries(connection, READINGS.name, scope.device_keys, scope.start, scope.end):
-            devices[one.file].append(one)
-    if devices is None:
+    if not _is_of_few(connection, scope):
         return [Cold(store, file, scope, None) for file in files]
+    devices: defaultdict[UUID, list[DeviceSummary]] = defaultdict(list)
+    for one in manifest.summaries(connection, READINGS.name, scope.device_keys, scope.start, scope.end):
+        devices[one.file].append(one)
+    scope = replace(scope, device_keys=tuple({one.device_key for some in devices.values() for one in some}))
     in_order = _in_order(connection, scope) if ranks_only else {}
     return [part for file in files for part in _apart(store, file, scope, devices[file.id], in_order)]
+
+
+def _is_of_few(connection: Connection, scope: Scope) -> bool:
+    if scope.device_keys is not None:
+        return len(scope.device_keys) <= _FEW
+    counted = text("SELECT count(*) FROM (SELECT FROM devices LIMIT :most) d")
+    return int(connection.execute(counted, {"most": _FEW + 1}).scalar_one()) <= _FEW
 
 
 def _in_order(connection: Connection, scope: Scope) -> dict[tuple[UUID, int], OrderedDevice]:

@@ -9,6 +9,7 @@ import pytest
 from cold_tier import DAY, MIDNIGHT, ColdTier
 from factories import Weir, partition
 
+import analytics.cold
 from analytics.cold import parts
 from analytics.progress import Progress
 from analytics.statistics import Statistics
@@ -141,6 +142,32 @@ def test_every_window_has_the_numbers_of_its_readings(cold: ColdTier) -> None:
                 assert found[name][word] == (pytest.approx(number, rel=1e-12) if number else number)
         assert found["newest"] == hot["newest"]
         assert found["hot"] + found["cold"] == len(mine)
+
+
+def asked_of_all(cold: ColdTier, start, end):
+    found = statistics(cold).of_all(Question(start, end, quantiles=QUANTILES))
+    return {name: value for name, value in found.items() if name != "as_of"}
+
+
+def test_answers_of_all_read_only_what_is_not_in_order(cold: ColdTier, monkeypatch) -> None:
+    expected = [(window, asked_of_all(cold, *window)) for window in windows()]
+    ordered(cold)
+    read = set()
+    pieces = Store.pieces
+
+    def noted(store, file, *columns, device_keys=None, **window):
+        read.add((file.day, device_keys))
+        return pieces(store, file, *columns, device_keys=device_keys, **window)
+
+    monkeypatch.setattr(Store, "pieces", noted)
+    asked_of_all(cold, None, None)
+    assert read == {(DAY, (2,)), (DAY + timedelta(days=2), (2,))}
+    for few in (analytics.cold._FEW, 1):
+        monkeypatch.setattr(analytics.cold, "_FEW", few)
+        for window, hot in expected:
+            found = asked_of_all(cold, *window)
+            assert found.pop("hot") + found.pop("cold") == hot["hot"]
+            assert found == {name: value for name, value in hot.items() if name not in ("hot", "cold")}
 
 
 def test_whole_days_are_answered_without_reading_them(cold: ColdTier, monkeypatch) -> None:
