@@ -14,8 +14,9 @@ from sqlalchemy import Engine
 
 from cli.commands import errors, failures
 from cli.stack import Stack
-from shared.cold import hot, ordering, upkeep, verification
+from shared.cold import forgetting, hot, ordering, upkeep, verification
 from shared.cold import retention as dropping
+from shared.cold.forgetting import Lost
 from shared.cold.hot import Source
 from shared.cold.store import Store
 from shared.cold.upkeep import Failed, NotRemoved
@@ -86,12 +87,24 @@ def seal(
         raise typer.Exit(SOME_FAILED)
 
 
-def verify(*, as_json: Json = False) -> None:
+def verify(
+    *,
+    forget: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Let go of this file, which is damaged or missing, and of its records."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Forget it without asking.")] = False,
+    as_json: Json = False,
+) -> None:
     """Read every cold file again: its SHA-256, its rows, and what the manifest says of each device.
 
-    Changes nothing. Exit code: 0, 1 when a file is damaged or missing, 2 when it failed as a whole.
+    Changes nothing, but for --forget: then answers go on without what was in the file, which is left where it is. Exit
+    code: 0, 1 when a file is damaged or missing, or was not forgotten after all, 2 when it failed as a whole.
     """
     with failures(), tier() as (_, engine, store):
+        if forget is not None:
+            _forget(engine, forgetting.find(engine, store, STREAMS, forget), yes=yes, as_json=as_json)
+            return
         found = list(verification.verify(engine, store, STREAMS))
     damaged = [one for one in found if one.fault]
     if as_json:
@@ -124,6 +137,28 @@ def retention(*, dry_run: DryRun = False, as_json: Json = False) -> None:
     _show([one._asdict() | {"day": str(one.day)} if isinstance(one, Failed) else one.shown() for one in found], as_json)
     if any(isinstance(one, Failed) for one in found):
         raise typer.Exit(SOME_FAILED)
+
+
+def _forget(engine: Engine, lost: Lost, *, yes: bool, as_json: bool) -> None:
+    """Ask whether to let go of a file, and do it."""
+    of, path = f"{lost.stream} of {lost.file.day}", lost.file.path
+    if lost.rows:
+        errors.print(f"{escape(path)} {lost.fault}. It has {lost.rows:,} records, {of}.")
+        question = "Are they to be in no answer any more?"
+    else:
+        errors.print(f"{escape(path)} {lost.fault}. It is an ordered copy of the {of}: no record is lost with it.")
+        question = "Is it to be let go of?"
+    if not yes and not typer.confirm(question, err=True):
+        errors.print("nothing is forgotten")
+        raise typer.Exit(SOME_FAILED)
+    forgetting.forget(engine, lost)
+    if as_json:
+        shown = {"stream": lost.stream, "day": str(lost.file.day), "path": path, "rows": lost.rows, "fault": lost.fault}
+        print(json.dumps({"forgotten": shown}))
+    elif lost.rows:
+        console.print("forgotten; what is left of the file is where it was, and nothing removes it")
+    else:
+        console.print("forgotten; `weir seal` makes another")
 
 
 def _told(sources: Iterable[Source]) -> Iterator[Source]:

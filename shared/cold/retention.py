@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import Connection, Engine, text
 
-from shared import asking
 from shared.cold import hot, manifest, switch
 from shared.cold.contents import Contents
 from shared.cold.hot import Source
@@ -137,19 +136,13 @@ def _apply(engine: Engine, store: Store, drop: Drop) -> None:
 
 
 def _retire(connection: Connection, file: ColdFile) -> None:
-    _forget_answers(connection)
+    switch.forget_answers(connection)
     switch.retire(connection, file)
 
 
 def _drop_partition(connection: Connection, partition: Source) -> None:
-    _forget_answers(connection)
+    switch.forget_answers(connection)
     switch.drop_unread(connection, partition)
-
-
-def _forget_answers(connection: Connection) -> None:
-    """With nobody reading meanwhile: an answer of before, written down only after this, would be given for ever."""
-    switch.shut_readers_out(connection)
-    asking.forget(connection)
 
 
 def _without(engine: Engine, store: Store, stream: Stream, file: ColdFile, gone: frozenset[int]) -> None:
@@ -176,5 +169,5 @@ def _without(engine: Engine, store: Store, stream: Stream, file: ColdFile, gone:
 
 
 def _exchange(connection: Connection, new: New, older: ColdFile) -> None:
-    _forget_answers(connection)
+    switch.forget_answers(connection)
     switch.enter(connection, new.file, new.devices, older=older)

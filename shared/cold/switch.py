@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
+from shared import asking
 from shared.cold import hot, ordered_manifest
 from shared.cold.contents import DeviceRows
 from shared.cold.hot import Source
@@ -118,10 +119,15 @@ def _counted(connection: Connection, source: Source) -> int:
     return rows
 
 
-def shut_readers_out(connection: Connection) -> None:
-    """Have nobody look at hot and cold until the transaction ends. Raises DatabaseUnavailable when somebody does."""
+def forget_answers(connection: Connection) -> None:
+    """Have no answer given again to which records belong that go with this transaction.
+
+    Nobody reads hot and cold until it ends: an answer of before, written down only after this, would be given for ever.
+    Raises DatabaseUnavailable when somebody reads.
+    """
     connection.execute(_PATIENTLY)
     connection.execute(text("LOCK TABLE cold_files IN ACCESS EXCLUSIVE MODE"))
+    asking.forget(connection)
 
 
 def drop_unread(connection: Connection, source: Source) -> None:

@@ -1,11 +1,12 @@
 """Reads every live file again and compares it with what was sealed."""
 
+import shlex
 from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import NamedTuple
 
 import pyarrow as pa
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from shared.cold import contents, manifest, mark, ordered_manifest
 from shared.cold.contents import Contents
@@ -18,14 +19,21 @@ from shared.streams import Stream
 
 ADVICE = (
     "put a copy of this very file back (its SHA-256 is in cold_files); where there is none, its records are lost: "
-    "DELETE FROM cold_files WHERE path = '{path}' lets answers go on without them"
+    "`weir verify --forget {path}` has answers go on without them"
 )
 #: Of one file in a store that is there otherwise.
 UNREAD = "could not be read to its end"
-AGAIN = "run it again; where it stays so, the disk is failing there: put a copy of this very file back"
+AGAIN = (
+    "run it again; where it stays so, the disk is failing there: put a copy of this very file back; where there is none, "
+    "take the file out of the folder, and it is missing"
+)
+COPY_ADVICE = "`weir verify --forget {path}` lets go of it, no record is lost, and `weir seal` makes another"
 
+_LIVE = text("""
+    SELECT EXISTS (SELECT FROM cold_files WHERE path = :path) OR EXISTS (SELECT FROM cold_ordered WHERE path = :path)
+""")
 
-COPY_ADVICE = "DELETE FROM cold_ordered WHERE path = '{path}', and `weir seal` makes another of the day's file"
+File = ColdFile | OrderedCopy
 
 
 class Verified(NamedTuple):
@@ -33,7 +41,9 @@ class Verified(NamedTuple):
 
     stream: str
     day: date
+    #: Where it is, or should be: a path or a URL.
     path: str
+    #: Those of the day; an ordered copy has none of its own.
     rows: int
     bytes: int
     fault: str | None
@@ -41,7 +51,7 @@ class Verified(NamedTuple):
 
 
 def verify(engine: Engine, store: Store, streams: Iterable[Stream]) -> Iterator[Verified]:
-    """Yield every live file, once it is looked at.
+    """Yield every live file and ordered copy, once it is looked at.
 
     Raises:
         ColdUnavailable, Misconfigured: the store is away, or is another one; of its files nothing can be said.
@@ -49,32 +59,31 @@ def verify(engine: Engine, store: Store, streams: Iterable[Stream]) -> Iterator[
     """
     mark.check(engine, store)
     for stream in streams:
-        with manifest.snapshot(engine) as connection:
-            files = manifest.files(connection, stream.name)
-        for file in files:
-            fault = _fault(engine, store, stream, file)
+        for file in live(engine, stream):
+            fault = fault_of(engine, store, stream, file)
             if fault and not _is_live(engine, file):
                 continue  # another has taken its place since, and it may be gone
-            advice = AGAIN if fault == UNREAD else ADVICE.format(path=file.path) if fault else None
-            yield Verified(stream.name, file.day, store.path(file), file.rows, file.bytes, fault, advice)
-        yield from _copies(engine, store, stream)
+            path, rows = store.path(file), file.rows if isinstance(file, ColdFile) else 0
+            yield Verified(stream.name, file.day, path, rows, file.bytes, fault, fault and _advice(file, path, fault))
 
 
-def _copies(engine: Engine, store: Store, stream: Stream) -> Iterator[Verified]:
-    """The ordered copies, whose rows are in the files already."""
+def live(engine: Engine, stream: Stream) -> list[File]:
+    """Return a stream's live files, by day, and then their ordered copies."""
     with manifest.snapshot(engine) as connection:
-        copies = ordered_manifest.copies(connection, stream.name)
-    for copy in copies:
-        fault = None
-        try:
-            with store.within(copy), store.source(copy.path) as source:
-                if digest(source) != (copy.bytes, copy.sha256):
-                    fault = "has another size or SHA-256"
-        except ColdFileDamaged as error:
-            fault = error.fault
-        if fault is None or _counts(engine, stream, copy):
-            advice = COPY_ADVICE.format(path=copy.path) if fault else None
-            yield Verified(stream.name, copy.day, store.path(copy), 0, copy.bytes, fault, advice)
+        return [*manifest.files(connection, stream.name), *ordered_manifest.copies(connection, stream.name)]
+
+
+def fault_of(engine: Engine, store: Store, stream: Stream, file: File) -> str | None:
+    """Read a whole file and say what is wrong with it; None: nothing is. Raises as `verify` does."""
+    try:
+        if isinstance(file, OrderedCopy):
+            return _fault_of_copy(store, file)
+        return _fault_of_rows(engine, store, stream, file)
+    except ColdFileDamaged as error:
+        return error.fault
+    except ColdUnavailable:
+        mark.check(engine, store)
+        return UNREAD
 
 
 def look(engine: Engine, store: Store, streams: Iterable[Stream]) -> tuple[int, list[ColdFileDamaged]]:
@@ -95,17 +104,21 @@ def look(engine: Engine, store: Store, streams: Iterable[Stream]) -> tuple[int, 
     return len(files), damaged
 
 
-def _fault(engine: Engine, store: Store, stream: Stream, file: ColdFile) -> str | None:
-    try:
-        with store.within(file), store.open(file) as parquet:
-            if store.digests(file.path).sha256 != file.sha256:
-                return "has another SHA-256"
-            found = contents.of((pa.Table.from_batches([batch]) for batch in parquet.iter_batches()), stream)
-    except ColdFileDamaged as error:
-        return error.fault
-    except ColdUnavailable:
-        mark.check(engine, store)
-        return UNREAD
+def _is_live(engine: Engine, file: File) -> bool:
+    with translated(), engine.connect() as connection:
+        return bool(connection.execute(_LIVE, {"path": file.path}).scalar_one())
+
+
+def _fault_of_copy(store: Store, copy: OrderedCopy) -> str | None:
+    with store.within(copy), store.source(copy.path) as source:
+        return None if digest(source) == (copy.bytes, copy.sha256) else "has another size or SHA-256"
+
+
+def _fault_of_rows(engine: Engine, store: Store, stream: Stream, file: ColdFile) -> str | None:
+    with store.within(file), store.open(file) as parquet:
+        if store.digests(file.path).sha256 != file.sha256:
+            return "has another SHA-256"
+        found = contents.of((pa.Table.from_batches([batch]) for batch in parquet.iter_batches()), stream)
     with manifest.snapshot(engine) as connection:
         devices = manifest.devices_of(connection, file)
     if found != Contents(file.rows, file.first, file.last, devices):
@@ -113,12 +126,6 @@ def _fault(engine: Engine, store: Store, stream: Stream, file: ColdFile) -> str 
     return None
 
 
-def _is_live(engine: Engine, file: ColdFile) -> bool:
-    with translated(), engine.connect() as connection:
-        live = manifest.of_day(connection, file.stream, file.day)
-    return live is not None and live.id == file.id
-
-
-def _counts(engine: Engine, stream: Stream, copy: OrderedCopy) -> bool:
-    with translated(), engine.connect() as connection:
-        return copy in ordered_manifest.copies(connection, stream.name)
+def _advice(file: File, path: str, fault: str) -> str:
+    advice = COPY_ADVICE if isinstance(file, OrderedCopy) else AGAIN if fault == UNREAD else ADVICE
+    return advice.format(path=shlex.quote(path))

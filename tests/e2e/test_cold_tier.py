@@ -17,7 +17,9 @@ from cli.doctor.checks import State
 from cli.doctor.cold import Cold
 from cli.programs import inherited_environment
 from shared import jobs
+from shared.cold import ordered_manifest, ordering, upkeep
 from shared.cold.manifest import ColdFile
+from shared.streams import STREAMS
 
 
 @pytest.fixture
@@ -27,12 +29,12 @@ def cold(weir: Weir) -> Iterator[ColdTier]:
     found.engine.dispose()
 
 
-def run(cold: ColdTier, *arguments: str, **variables: str) -> tuple[int, Any, str]:
-    """Run a command of `weir`: exit code, what it printed, complaints."""
+def run(cold: ColdTier, *arguments: str, answer: str = "", **variables: str) -> tuple[int, Any, str]:
+    """Run a command of `weir`, with an answer to what it asks: exit code, what it printed, complaints."""
     done = subprocess.run(
         [sys.executable, "-m", "cli", *arguments],
         cwd=ROOT, env=inherited_environment() | cold.weir.environment | variables,
-        capture_output=True, text=True, timeout=120, check=False,
+        input=answer, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     return (
         done.returncode,
@@ -104,6 +106,65 @@ def test_verify_names_each_damaged_file_and_harms_no_other(cold: ColdTier) -> No
     checks = {check.name: check for check in Cold(cold.engine, str(cold.folder), 7).checks()}
     assert checks["cold files"].state is State.FAIL
     assert "2 of 4" in checks["cold files"].found  # it reads no pages
+
+
+def test_forgotten_file_is_in_no_answer_and_stays_where_it_is(cold: ColdTier) -> None:
+    cold.weir.start("api", "worker")
+    device = cold.weir.device()
+    assert cold.weir.scalar("SELECT key FROM devices") == 1
+    damaged, whole = sealed_days(cold, 2)
+
+    def count() -> int:
+        answer = cold.weir.http.get(f"/devices/{device}/analytics/", params={"wait": 30}).json()
+        return answer["result"]["x"]["count"]
+
+    of_one = {file.day: cold.store.read(file, device_keys=[1]).num_rows for file in cold.files()}
+    assert count() == sum(of_one.values())
+    left = place(cold, damaged).read_bytes()[:-100]
+    place(cold, damaged).write_bytes(left)
+    code, found, _ = run(cold, "verify", "--json")
+    path = found["damaged"][0]["path"]
+    assert f"`weir verify --forget {path}`" in found["damaged"][0]["advice"]
+
+    assert run(cold, "verify", "--forget", path, answer="n\n")[0] == 1
+    assert run(cold, "verify", "--forget", path)[0] == 1  # there is nobody to ask
+    assert cold.files() == [damaged, whole]
+    code, said, asked = run(cold, "verify", "--forget", path, answer="y\n")
+    assert (code, said.strip().partition(";")[0]) == (0, "forgotten")
+    assert "200 records, readings of 2026-01-10" in asked
+    assert cold.files() == [whole]
+    assert count() == of_one[whole.day]
+    assert run(cold, "verify")[0] == 0
+    assert upkeep.tidy(cold.engine, cold.store, timedelta(0)) == 0
+    assert place(cold, damaged).read_bytes() == left
+
+
+def test_scripts_forget_what_is_lost_and_never_what_is_whole(cold: ColdTier, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ordering, "FEWEST_ROWS", 10)
+    gone, whole = sealed_days(cold, 2)
+    ordering.order_all(cold.engine, cold.store, STREAMS, timedelta(minutes=1))
+    with cold.engine.connect() as connection:
+        of_gone, of_whole = (cold.folder / copy.path for copy in ordered_manifest.copies(connection, "readings"))
+    place(cold, gone).unlink()
+    code, found, _ = run(cold, "verify", "--yes", "--json", "--forget", gone.path)
+    assert (code, found) == (
+        0, {"forgotten": {
+            "stream": "readings", "day": str(gone.day), "path": gone.path, "rows": 200, "fault": "is missing",
+        }},
+    )  # fmt: skip
+    # The copy follows from the file: it is removed as any that counts no more.
+    assert upkeep.tidy(cold.engine, cold.store, timedelta(0)) == 1
+    assert not of_gone.exists()
+    for path in (gone.path, whole.path, str(of_whole)):
+        code, _, said = run(cold, "verify", "--yes", "--forget", path)
+        assert code == 2
+        assert ("no file of this path counts" if path == gone.path else "is what was sealed") in said
+
+    of_whole.write_bytes(b"x")
+    assert run(cold, "verify", "--yes", "--forget", str(of_whole))[0] == 0
+    assert cold.files() == [whole]
+    assert run(cold, "verify", "--json")[1]["files"] == 1
+    assert len(ordering.order_all(cold.engine, cold.store, STREAMS, timedelta(minutes=1))) == 1
 
 
 def test_retention_says_what_would_go_and_drops_it(cold: ColdTier) -> None:

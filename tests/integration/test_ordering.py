@@ -13,7 +13,7 @@ from sealed import Row, insert
 from analytics import tiering
 from analytics.progress import Progress
 from analytics.statistics import Statistics
-from shared.cold import ordered_manifest, ordering, switch, upkeep, verification
+from shared.cold import forgetting, ordered_manifest, ordering, switch, upkeep, verification
 from shared.cold.ordered import BlockDamaged, unpack
 from shared.cold.ordering import OrderedDay, order_all
 from shared.questions import Question
@@ -185,8 +185,8 @@ def test_damaged_copy_is_found_and_no_block_of_it_believed(cold: ColdTier) -> No
     path.unlink()
     _, missing = verification.verify(cold.engine, cold.store, STREAMS)
     assert (missing.path, missing.fault) == (str(path), "is missing")
-    with cold.engine.begin() as connection:
-        connection.exec_driver_sql(missing.advice.partition(",")[0])
+    assert f"--forget {path}" in missing.advice
+    forgetting.forget(cold.engine, forgetting.find(cold.engine, cold.store, STREAMS, str(path)))
     assert len(order(cold)) == 1
     assert [one.fault for one in verification.verify(cold.engine, cold.store, STREAMS)] == [None, None]
 

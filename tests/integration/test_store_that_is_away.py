@@ -10,9 +10,9 @@ from factories import Weir, partition
 
 from cli.doctor.checks import State
 from cli.doctor.cold import Cold
-from shared.cold import mark, upkeep, verification
+from shared.cold import forgetting, mark, upkeep, verification
 from shared.cold.store import MARK
-from shared.errors import ColdUnavailable, Misconfigured, WeirError
+from shared.errors import ColdUnavailable, Conflict, Misconfigured, WeirError
 from shared.streams import READINGS
 
 GONE = "away"
@@ -76,6 +76,8 @@ def test_file_that_cannot_be_read_just_now_is_not_given_up(cold: ColdTier, monke
     monkeypatch.setattr(cold.store, "digests", fail)
     (found,) = verification.verify(cold.engine, cold.store, [READINGS])
     assert (found.fault, found.advice) == (verification.UNREAD, verification.AGAIN)
+    with pytest.raises(Conflict):
+        forgetting.find(cold.engine, cold.store, [READINGS], found.path)
 
 
 def test_store_is_marked_once(cold: ColdTier) -> None:
