@@ -49,6 +49,7 @@ class Gatherer:
     """Takes a file's rows, table after table, and sums them up."""
 
     def __init__(self, stream: Stream) -> None:
+        self._stream = stream
         self._cold = stream.cold
         self._rows = 0
         self._first: datetime | None = None
@@ -67,8 +68,7 @@ class Gatherer:
         self._last = max(self._last or bounds["max"], bounds["max"])
         if self._cold.by_device:
             self._add_devices(table, times)
-        for name in self._cold.texts:
-            self.text_bytes += pc.sum(pc.binary_length(table[name].cast(pa.string()))).as_py()
+        self.text_bytes += text_bytes(table, self._stream)
         self._rows += len(table)
 
     def contents(self) -> Contents:
@@ -105,12 +105,17 @@ def joined(one: DeviceRows, other: DeviceRows) -> DeviceRows:
     )
 
 
-def of(tables: Iterable[pa.Table], stream: Stream) -> Contents:
-    """Sum up a whole file."""
+def gathered(tables: Iterable[pa.Table], stream: Stream) -> Gatherer:
+    """Sum up a whole file. Raises ValueError as `Gatherer.add` does."""
     gatherer = Gatherer(stream)
     for table in tables:
         gatherer.add(table)
-    return gatherer.contents()
+    return gatherer
+
+
+def text_bytes(table: pa.Table, stream: Stream) -> int:
+    """Say how long a table's texts are together, in UTF-8."""
+    return sum(pc.sum(pc.binary_length(table[name].cast(pa.string()))).as_py() or 0 for name in stream.cold.texts)
 
 
 def _sums(axis: Values, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> list[tuple[float, ...]]:

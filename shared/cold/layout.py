@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from shared.cold.contents import text_bytes
 from shared.streams import Stream
 
 #: Devices of few rows share a row group of so many at most; one of more has row groups of its own.
@@ -40,8 +41,11 @@ class Writer:
         self._sink = sink
         self._waiting = schema(stream).empty_table()
         self._parquet: pq.ParquetWriter | None = None
+        #: Of all texts that were added, in UTF-8.
+        self.text_bytes = 0
 
     def add(self, table: pa.Table) -> None:
+        self.text_bytes += text_bytes(table, self._stream)
         self._waiting = pa.concat_tables([self._waiting, table])
         while rows := self._full():
             self._write(rows)

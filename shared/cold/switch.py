@@ -92,8 +92,9 @@ def retire(connection: Connection, file: ColdFile) -> None:
 def drop_partition(connection: Connection, source: Source, rows: int) -> None:
     """Drop a day's partition if it still has so many rows; the last statements of their transaction.
 
-    Writers of that day wait while its rows are counted, which is given up after five seconds; then readers of hot and cold, and at last writers of other days,
-    for as long as a catalogue takes to change. Raises DatabaseUnavailable when somebody is in the way.
+    Writers of that day wait while its rows are counted, which is given up after five seconds; then readers of hot and cold,
+    and at last writers of other days, for as long as a catalogue takes to change. Raises DatabaseUnavailable when somebody
+    is in the way.
     """
     table = source.table
     connection.execute(_PATIENTLY)

@@ -118,10 +118,10 @@ def _fault_of_rows(engine: Engine, store: Store, stream: Stream, file: ColdFile)
     with store.within(file), store.open(file) as parquet:
         if store.digests(file.path).sha256 != file.sha256:
             return "has another SHA-256"
-        found = contents.of((pa.Table.from_batches([batch]) for batch in parquet.iter_batches()), stream)
+        found = contents.gathered((pa.Table.from_batches([batch]) for batch in parquet.iter_batches()), stream)
     with manifest.snapshot(engine) as connection:
         devices = manifest.devices_of(connection, file)
-    if found != Contents(file.rows, file.first, file.last, devices):
+    if found.contents() != Contents(file.rows, file.first, file.last, devices):
         return "is whole, and the manifest says something else of its rows"
     return None
 

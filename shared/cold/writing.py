@@ -62,11 +62,12 @@ def write(
     step("written")
     try:
         with store.parquet(working) as parquet:
-            found = contents.of((pa.Table.from_batches([batch]) for batch in parquet.iter_batches()), stream)
+            read = contents.gathered((pa.Table.from_batches([batch]) for batch in parquet.iter_batches()), stream)
         digests = store.digests(working)
     except (pa.ArrowException, ValueError, OSError) as error:
         raise NotAsWritten(f"{name} cannot be read back ({type(error).__name__})") from error
-    if not found.same_as(expected()):
+    found = read.contents()
+    if not found.same_as(expected()) or read.text_bytes != writer.text_bytes:
         raise NotAsWritten(f"{name} does not hold what was to go into it")
     step("verified")
     if working != path:

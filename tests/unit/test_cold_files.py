@@ -16,7 +16,7 @@ from shared.cold.manifest import ColdFile
 from shared.cold.merging import Merger
 from shared.cold.store import MARK, Store
 from shared.errors import ColdFileDamaged, ColdUnavailable, Misconfigured
-from shared.streams import READINGS
+from shared.streams import EVENTS, READINGS
 
 DAY = date(2026, 1, 31)
 SCHEMA = layout.schema(READINGS)
@@ -36,7 +36,7 @@ def written(store: Store, rows: list[tuple], pieces: int = 3) -> ColdFile:
         size = -(-len(whole) // pieces)
         for start in range(0, len(whole), size):
             writer.add(whole.slice(start, size))
-        return lambda: contents.of([whole], READINGS)
+        return lambda: contents.gathered([whole], READINGS).contents()
 
     return writing.write(store, writing.new_path(READINGS, DAY), READINGS, DAY, fill).file
 
@@ -218,10 +218,28 @@ def test_file_that_does_not_hold_what_it_should_does_not_come_to_count(store: St
 
     def fill(writer: layout.Writer):
         writer.add(table(rows))
-        return lambda: contents.of([table(other)], READINGS)
+        return lambda: contents.gathered([table(other)], READINGS).contents()
 
     with pytest.raises(writing.NotAsWritten):
         writing.write(store, writing.new_path(READINGS, DAY), READINGS, DAY, fill)
+
+
+def test_file_whose_texts_are_others_does_not_come_to_count(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(text: str, folder: str) -> str:
+        found = pa.table([["e"], [MIDNIGHT], ["u"], [text], ["{}"]], schema=layout.schema(EVENTS))
+
+        def fill(writer: layout.Writer):
+            writer.add(found)
+            return lambda: contents.gathered([found], EVENTS).contents()
+
+        return writing.write(store, f"{folder}/events.parquet", EVENTS, DAY, fill).file.path
+
+    other = write("login", "a")
+    parquet = store.parquet
+    monkeypatch.setattr(store, "parquet", lambda _: parquet(other))
+    assert write("logon", "b")
+    with pytest.raises(writing.NotAsWritten):
+        write("logout", "c")
 
 
 def test_address_that_means_nothing_is_misconfigured() -> None:
