@@ -1,30 +1,94 @@
-"""A database with history is brought up to date, and its ledger still adds up."""
+"""A database of any age is brought up to date with what is in it, and its ledger still adds up."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import psycopg2
+import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from factories import Weir
 
 from shared import migrations
 
+#: From the first to the newest.
+REVISIONS = [one.revision for one in ScriptDirectory.from_config(migrations._config()).walk_revisions()][::-1]
+#: What every revision has had.
+OLD_ROWS = """
+    INSERT INTO users (name, email) VALUES ('u', 'u@example.org');
+    INSERT INTO devices (id, user_id) VALUES ('11111111-1111-4111-8111-111111111111', 1);
+    INSERT INTO readings VALUES (1, '2020-01-01 12:00:00+00', 1, 2, 3);
+    INSERT INTO receipts (id, stream, stored) VALUES ('22222222-2222-4222-8222-222222222222', 'readings', 1);
+    INSERT INTO jobs (id, kind, parameters, status) VALUES (gen_random_uuid(), 'user_statistics', '{}', 'done');
+"""
+KEPT = """
+    SELECT r.x, r.y, r.z, d.id::text, p.stored, j.status
+    FROM readings r JOIN devices d ON d.key = r.device_key, receipts p, jobs j
+"""
+COLUMNS = """
+    SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns
+    WHERE table_schema = 'public' ORDER BY table_name, column_name
+"""
+INDEXES = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY indexdef"
 
-def test_what_was_in_flight_before_series_is_accepted_when_it_is_settled(weir: Weir) -> None:
-    """Messages from before have no series, so the consumer counts them as accepted: they must not count twice."""
+
+class Old:
+    """A database at a revision."""
+
+    def __init__(self, url: str, cursor: Any) -> None:
+        self.url = url
+        self._cursor = cursor
+
+    def upgrade(self, revision: str) -> None:
+        config = migrations._config()
+        config.attributes["database_url"] = self.url
+        command.upgrade(config, revision)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        self._cursor.execute(query)
+        return list(self._cursor.fetchall()) if self._cursor.description else []
+
+
+@contextmanager
+def empty(weir: Weir) -> Iterator[Old]:
     name = f"{weir.name}_old"
     url = f"{weir.database_url.rpartition('/')[0]}/{name}"
     weir.administer(f"CREATE DATABASE {name} TEMPLATE template0")
     try:
-        config = migrations._config()
-        config.attributes["database_url"] = url
-        command.upgrade(config, "0001")
         connection = psycopg2.connect(url.replace("+psycopg2", ""))
         connection.autocommit = True
         with connection.cursor() as cursor:
-            cursor.execute("INSERT INTO ledger (stream, minute, accepted, stored, dead) VALUES ('s', now(), 9, 5, 1)")
-            migrations.upgrade(url)
-            cursor.execute("SELECT accepted, stored, dead FROM ledger")
-            assert cursor.fetchall() == [(6, 5, 1)]
-            cursor.execute("SELECT version_num FROM alembic_version")
-            assert cursor.fetchall() == [(migrations.head(),)]
+            yield Old(url, cursor)
         connection.close()
     finally:
         weir.administer(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_history_is_one_line_whose_numbers_count_up() -> None:
+    assert ScriptDirectory.from_config(migrations._config()).get_heads() == [migrations.head()]
+    assert [int(revision) for revision in REVISIONS] == list(range(1, len(REVISIONS) + 1))
+
+
+@pytest.mark.parametrize("revision", [None, *REVISIONS])
+def test_database_of_any_age_is_brought_up_to_date(weir: Weir, revision: str | None) -> None:
+    with empty(weir) as old:
+        if revision:
+            old.upgrade(revision)
+            old.rows(OLD_ROWS)
+        for _ in range(2):
+            migrations.upgrade(old.url)
+        assert old.rows("SELECT version_num FROM alembic_version") == [(migrations.head(),)]
+        for part in (COLUMNS, INDEXES):
+            assert old.rows(part) == weir.rows(part)
+        device, kept = "11111111-1111-4111-8111-111111111111", old.rows(KEPT)
+        assert kept == ([(1, 2, 3, device, 1, "done")] if revision else [])
+
+
+def test_what_was_in_flight_before_series_is_accepted_when_it_is_settled(weir: Weir) -> None:
+    """Messages from before have no series, so the consumer counts them as accepted: they must not count twice."""
+    with empty(weir) as old:
+        old.upgrade("0001")
+        old.rows("INSERT INTO ledger (stream, minute, accepted, stored, dead) VALUES ('s', now(), 9, 5, 1)")
+        migrations.upgrade(old.url)
+        assert old.rows("SELECT accepted, stored, dead FROM ledger") == [(6, 5, 1)]
