@@ -8,7 +8,7 @@ import pytest
 from cold_tier import ColdTier, readings
 from factories import Weir, partition
 
-from shared.cold import hot, retention, upkeep
+from shared.cold import hot, retention, switch, upkeep
 from shared.streams import READINGS
 
 FOREVER = None
@@ -83,6 +83,81 @@ def test_device_with_another_term_than_its_stream(cold: ColdTier, today: date) -
     for file in cold.files():
         assert cold.store.open(file).metadata.num_rows == file.rows
     assert plan(cold, 10) == []
+
+
+def test_dry_run_says_what_goes_of_each_day_and_changes_nothing(cold: ColdTier, today: date) -> None:
+    devices(cold, 5, 6, 30)
+    days = fill(cold, today, 6, 7, 31)
+    seal(cold, today)
+    before, on_disk = cold.all(), cold.on_disk()
+    oldest, two_over, one_over = cold.files()
+    planned = plan(cold, 10)
+
+    def rows(age: int, *keys: int) -> int:
+        return sum(row[0] in keys for row in days[age])
+
+    assert [tuple(one.values())[1:] for one in planned] == [
+        (str(oldest.day), "file", oldest.path, 60, 0),
+        (str(two_over.day), "devices", two_over.path, rows(7, 1, 2), 2),
+        (str(one_over.day), "devices", one_over.path, rows(6, 1), 1),
+    ]
+    assert (cold.all(), cold.on_disk()) == (before, on_disk)
+    drop(cold, 10)
+    assert len(before) - len(cold.all()) == sum(one["rows"] for one in planned)
+    assert cold.all() == sorted(row for age in (6, 7) for row in days[age] if row[0] == 3 or (row[0] == 2 and age == 6))
+
+
+def test_file_with_nothing_but_what_is_over_goes_as_a_whole(cold: ColdTier, today: date) -> None:
+    """Nothing is written again, though each device has a term of its own and the stream has none."""
+    devices(cold, 5, 6, 7)
+    fill(cold, today, 8)
+    seal(cold, today)
+    before = cold.on_disk()
+    assert [one["what"] for one in plan(cold, FOREVER)] == ["file"]
+    drop(cold, FOREVER)
+    assert (cold.all(), cold.on_disk()) == ([], before)
+    assert upkeep.tidy(cold.engine, cold.store, timedelta(0)) == 1
+
+
+def test_late_readings_past_their_term_go_once_they_are_sealed(cold: ColdTier, today: date) -> None:
+    """No row is deleted by itself, not even of a day whose file is gone."""
+    days = fill(cold, today, 11)
+    assert plan(cold, 10) == []
+    seal(cold, today)
+    drop(cold, 10)
+    cold.insert(days[11][:5])
+    assert plan(cold, 10) == []
+    assert len(cold.all()) == 5
+    seal(cold, today)
+    drop(cold, 10)
+    assert cold.all() == []
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("step", ["create", "digests", "rename", "enter"])
+def test_rewriting_killed_on_its_way_leaves_one_truth(
+    cold: ColdTier, today: date, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices(cold, 5, None)
+    days = fill(cold, today, 6)
+    seal(cold, today)
+    drops = retention.plan(cold.engine, [READINGS], {"readings": FOREVER})
+
+    def kill(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(switch if step == "enter" else cold.store, step, kill)
+        with pytest.raises(Killed):
+            retention.apply(cold.engine, cold.store, drops)
+    assert cold.all() == sorted(days[6])
+    assert retention.apply(cold.engine, cold.store, drops) == drops
+    assert cold.all() == sorted(row for row in days[6] if row[0] != 1)
+    upkeep.tidy(cold.engine, cold.store, timedelta(0))
+    assert cold.on_disk() == {cold.file().path}
 
 
 def test_device_with_a_term_goes_from_a_stream_that_stays_for_ever(cold: ColdTier, today: date) -> None:
