@@ -63,10 +63,16 @@ def _seal(engine: Engine, store: Store, source: Source, step: Step, *, by_rows: 
             # By the snapshot that wrote them, which does not see what came since: nobody need be kept out.
             switch.delete_rows(connection, source, counted.rows)
             switch.enter(connection, new.file, new.devices, older)
+            step("entered")
         elif by_rows and not source.is_default:
             raise InTheWay("the partition is empty, and records are coming for it")
     if not by_rows:
-        switch.patiently(lambda connection: _from_partition(connection, source, counted.rows, new, older), engine)
+
+        def switch_over(connection: Connection) -> None:
+            _from_partition(connection, source, counted.rows, new, older)
+            step("entered")
+
+        switch.patiently(switch_over, engine)
     step("switched")
     rows, size = (new.file.rows, new.file.bytes) if new else (0, 0)
     return Sealed(source.stream.name, source.day, rows, counted.rows, size)

@@ -15,9 +15,9 @@ from shared.cold.store import Store
 from shared.errors import WeirError
 from shared.streams import Stream
 
-#: Called after each step of a day with its name, one of STEPS.
+#: Called after each step of a day with its name, one of STEPS. What is entered is not committed yet, and locks are held.
 Step = Callable[[str], None]
-STEPS = ("noted", "written", "verified", "named", "switched")
+STEPS = ("noted", "written", "verified", "named", "entered", "switched")
 
 
 class NotAsWritten(WeirError):

@@ -78,15 +78,13 @@ def test_seal_that_fails_at_any_step_leaves_one_truth(cold: ColdTier, day: list[
 
 
 @pytest.mark.parametrize("killed_at", STEPS)
-def test_killed_seal_leaves_one_truth(cold: ColdTier, killed_at: str) -> None:
-    partition(cold.weir, "readings", DAY)
-    rows = readings(500, seed=3)
-    cold.insert(rows)
+@pytest.mark.parametrize("day", [KINDS["partition"], KINDS["late"]], ids=["partition", "late"], indirect=True)
+def test_killed_seal_leaves_one_truth(cold: ColdTier, day: list[tuple], killed_at: str) -> None:
     cold.weir.run("seal", "tests/crash_while_sealing.py", killed_at)
     assert cold.weir.wait_for_end("seal") == -signal.SIGKILL
-    assert cold.all() == sorted(rows)
+    assert cold.all() == day
     cold.seal()
-    assert cold.all() == sorted(rows)
+    assert cold.all() == day
     upkeep.tidy(cold.engine, cold.store, timedelta(0))
     assert cold.on_disk() == {cold.file().path}
 
@@ -151,9 +149,10 @@ def test_readers_see_each_record_once_at_every_moment(cold: ColdTier, day: list[
             seen.add(len(cold.all()))
             reads += 1
 
-    def wait_for_a_read(_: str) -> None:
+    def wait_for_a_read(name: str) -> None:
         before = reads
-        cold.weir.wait_for(lambda: reads > before)
+        if name != "entered":  # nobody reads while the day is switched
+            cold.weir.wait_for(lambda: reads > before)
 
     reader = threading.Thread(target=read)
     reader.start()
