@@ -6,7 +6,7 @@ Writing waits while the index is made, and what is accepted meanwhile waits in t
 from alembic import op
 
 revision = "0012"
-down_revision = "0010"
+down_revision = "0011"
 
 
 def upgrade() -> None:
