@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
+
+import structlog
 
 from shared.broker.channel import Channel
 from shared.broker.content import Message
-from shared.errors import WeirError
+from shared.errors import BrokerUnavailable, WeirError
+
+log = structlog.get_logger()
 
 #: How often a quorum queue has handed a message out in vain.
 _DELIVERY_COUNT = "x-delivery-count"
@@ -75,5 +78,10 @@ class Intake:
         await self.channel.cancel()
 
     async def _widen(self) -> None:
-        with suppress(WeirError):  # the channel is lost, which whoever waits for it is told
+        try:
             await self.channel.consume(self._queue, self._prefetch - CAUTIOUS, self.deliver)
+        except WeirError:
+            pass  # the channel is lost, which whoever waits for it is told
+        except Exception:
+            log.exception("no more messages can be asked for", queue=self._queue)
+            self.channel.lose(BrokerUnavailable("it is not known what this channel delivers"))

@@ -2,10 +2,12 @@
 
 import asyncio
 
+import pytest
 from factories import Weir, channel_to, group_of, publish_group, row
 
 from consumer.intake import CAUTIOUS, Intake
 from shared.broker.content import Message
+from shared.errors import BrokerUnavailable
 from shared.streams import READINGS
 
 PREFETCH = 3 * CAUTIOUS
@@ -46,3 +48,18 @@ async def test_what_others_died_with_comes_few_at_a_time_until_something_fresh_d
             await publish_group(another, group_of(([row(1, NOON, 0.0)], None)))
         await asyncio.to_thread(weir.wait_for, lambda: waiting() == 2 * PREFETCH + 1 - count)
         assert len(arrived) == count
+
+
+async def test_fault_while_more_is_asked_for_loses_the_channel_and_does_not_hold_up_a_drain(
+    weir: Weir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def wrong(*_: object) -> None:
+        raise LookupError("ours")
+
+    async with channel_to(weir.amqp_url) as channel, asyncio.timeout(20):
+        intake = Intake(channel, PREFETCH, 1 << 30, lambda _: None)
+        await intake.open(READINGS.queue)
+        monkeypatch.setattr(channel, "consume", wrong)
+        await publish_group(channel, group_of(([row(1, NOON, 0.0)], None)))
+        assert isinstance(await channel.closing, BrokerUnavailable)
+        await intake.cancel()
