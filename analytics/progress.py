@@ -1,8 +1,9 @@
-"""How far a job is, and whether anybody still waits for it: a job reports at each of its steps."""
+"""How far a job is, and whether anybody still waits for it: a job reports at each of its steps, and may rest there."""
 
 import time
 from typing import Protocol
 
+from analytics.pace import Pace
 from shared.data_version import Version
 
 #: Seconds between two reports that reach the database.
@@ -22,11 +23,13 @@ class Reports(Protocol):
 class Progress:
     """Counts what is done of a known or estimated amount of work.
 
-    `done` raises JobCancelled, a second after the job was cancelled at most, if it is called as often.
+    `done` raises JobCancelled, a second or two after the job was cancelled, if it is called as often. It also keeps the
+    pace.
     """
 
-    def __init__(self, reports: Reports) -> None:
+    def __init__(self, reports: Reports, pace: Pace | None = None) -> None:
         self._reports = reports
+        self._pace = pace
         self._expected = 0.0
         self._done = 0.0
         self._reported = time.monotonic()
@@ -45,6 +48,8 @@ class Progress:
     def done(self, work: float) -> None:
         """Add to what is done; more than expected counts as nearly all."""
         self._done += work
+        if self._pace:
+            self._pace.keep()
         now = time.monotonic()
         if now - self._reported >= EVERY:
             self._reported = now

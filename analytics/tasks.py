@@ -13,6 +13,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import Engine
 
 from analytics.engagement import Engagement
+from analytics.pace import Pace
 from analytics.progress import Progress
 from analytics.statistics import Answer, Statistics
 from shared import segments
@@ -119,7 +120,8 @@ def run(
     if job is None:
         return
     with watchdog.within(deadline):
-        answer = _answer(Tools(engine, store, Progress(JobReports(jobs, job)), deadline), job, deadline)
+        progress = Progress(JobReports(jobs, job), Pace(deadline / 2))
+        answer = _answer(Tools(engine, store, progress, deadline), job, deadline)
     if answer is None:
         return
     with watchdog.within(LOOKUP_DEADLINE):

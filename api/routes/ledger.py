@@ -25,7 +25,8 @@ _SPAN = timedelta(hours=1)
 class Queue(BaseModel):
     """Messages, not records. None: it cannot be known; without a management API that is so for `unacked`.
 
-    `empty` is true only where that is certain: a slow queue says 0, too.
+    `empty` is true only where that is certain: a slow queue says 0, too. `consumers` is the broker's count: a process of
+    ours counts twice once it takes its whole prefetch.
     """
 
     name: str
