@@ -40,20 +40,20 @@ def run(make: Make, fault: Fault, number: int, seed: int, say: Callable[[str], N
     outcome = Outcome(fault.name, number, moment.name)
     own_seed = f"{seed}/{fault.name}/{number}"
     chance = Random(own_seed)
-    with _complaining(outcome), closing(make(fault, numbered)) as weir:
+    with complaining(outcome), closing(make(fault, numbered)) as weir:
         say("starting")
-        with _complaining(outcome):
+        with complaining(outcome):
             weir.start()
             senders = Senders(weir.port, weir.devices, numbered, weir.log, moment, own_seed)
             try:
-                with _complaining(outcome):
+                with complaining(outcome):
                     _break_and_heal(weir, fault, chance, outcome, say)
             finally:
                 say("draining")
                 senders.end()
             _drain(weir, outcome)
         say("judging")
-        with _complaining(outcome):
+        with complaining(outcome):
             _judge(weir, outcome)
         outcome.complaints += weir.complaints
         outcome.peak_mb = {name: round(value) for name, value in weir.services.peak_mb.items()}
@@ -62,12 +62,13 @@ def run(make: Make, fault: Fault, number: int, seed: int, say: Callable[[str], N
 
 
 @contextmanager
-def _complaining(outcome: Outcome) -> Iterator[None]:
+def complaining(outcome: Outcome) -> Iterator[None]:
     """Turn what goes wrong into a complaint: what comes after is still looked at."""
     try:
         yield
     except (WeirError, OSError, SQLAlchemyError, HTTPError, subprocess.SubprocessError) as error:
-        outcome.complaints.append(f"{type(error).__name__}: {str(error).splitlines()[0]}")
+        first_line = next(iter(str(error).splitlines()), "")
+        outcome.complaints.append(f"{type(error).__name__}: {first_line}")
 
 
 def _break_and_heal(weir: Weir, fault: Fault, chance: Random, outcome: Outcome, say: Callable[[str], None]) -> None:

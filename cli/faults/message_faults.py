@@ -41,7 +41,7 @@ def many_bad_rows(weir: Weir, chance: Random) -> None:
 
 @fault("message-that-kills", "23", starred=True)
 def message_that_kills(weir: Weir, chance: Random) -> None:
-    """A message among others kills whichever consumer reads it: after three deaths it alone is dead-lettered."""
+    """A message among others kills whichever consumer reads it: after some deaths it alone is dead-lettered."""
     weir.services.replace("consumer", FRAGILE)
     weir.services.end("consumer")
     weir.services.start("consumer")

@@ -18,11 +18,12 @@ _HEAD = """# What Weir survives
 Made by `make faults`, with {versions}, on {machine}; each line says when.
 
 Each run has a database and a virtual host of its own, and real processes of api and consumer. Senders keep a log of
-what they sent and were told; after the fault has healed and everything is drained, every row and every dead letter is
-compared with it, bit by bit. Lost: answered 202 and nowhere. Recovered: stored although the sender was not told so,
-which is allowed. Innocents: dead-lettered though nothing was wrong with them. The seconds are those from healing until
-a fresh reading was accepted and stored. A fault marked ★ comes at random moments; the runs take turns
-between an idle, a steadily loaded and an overrun Weir. `seed=` plays the same choices again.
+what they sent and were told; after the fault has healed and everything is drained, every row is compared with it, bit
+by bit, and every dead letter by the time of its record. Lost: answered 202 and nowhere. Recovered: stored although the
+sender was not told so, which is allowed. Innocents: dead-lettered though nothing was wrong with them. The seconds are
+those from healing until a fresh reading was accepted and stored. A fault marked ★ comes at random moments, and its runs
+take turns between an idle, a steadily loaded and an overrun Weir; the others come to a steadily loaded one. `seed=`
+plays the same choices again.
 
 **{runs:,} runs of {faults} faults, {accepted:,} readings accepted: {lost} lost, {duplicates} duplicates, {corrupt} corrupt,
 {innocents} innocents dead-lettered; {failed} runs with a complaint.**
@@ -33,8 +34,8 @@ between an idle, a steadily loaded and an overrun Weir. `seed=` plays the same c
 _DURING = """
 ## While it lasted
 
-All answers of all runs; the time they took during the fault (the worst run), the most memory seen, and what the broker
-delivered again as far as it still knows.
+The answers of all runs until a fresh reading was stored; the times of those that were sent and answered during the fault
+(the worst run), the most memory seen, and what the broker delivered again as far as it still knows.
 
 | fault | answers | p50 ms | p99 ms | slowest ms | API MB | consumer MB | redelivered |
 |---|---|---:|---:|---:|---:|---:|---:|

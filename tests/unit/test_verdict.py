@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from cli.faults.engine import complaining
 from cli.faults.oracle import ACCEPTED, Answer, Sent, oracle_log
 from cli.faults.outcome import Outcome
 from cli.faults.readings import Numbered, bits, digest, row_of
@@ -156,3 +157,10 @@ def test_what_is_sent_is_what_is_compared(number):
     encoded = readings.encode_one(body, KEY, 0, TimeBounds(0, 1 << 62))
     assert encoded == NUMBERED.copy_tuple(number, KEY)
     assert row_of(encoded) == row(number)
+
+
+def test_error_without_a_word_is_a_complaint_and_ends_no_run():
+    outcome = Outcome("one", 0, "steady")
+    with complaining(outcome):
+        raise TimeoutError
+    assert outcome.complaints == ["TimeoutError: "]
