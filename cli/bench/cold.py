@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from itertools import count
 
 from cli.bench import wrk
-from cli.bench.asking import ask, compare, in_sql, warm_up
+from cli.bench.asking import ask, compare, in_sql, keep_busy, warm_up
 from cli.bench.days import batches, make_partition, past, start_of
 from cli.bench.figures import Invalid
 from cli.bench.part import Bench
@@ -18,8 +18,8 @@ from cli.process_tree import memory_mb
 
 DEVICES = 100
 CONNECTIONS = 64
-#: Between two looks at a worker's memory.
-LOOK_SECONDS = 0.02
+#: Between two looks at a worker's memory, which take a processor for some milliseconds each.
+LOOK_SECONDS = 0.1
 
 #: Files, ordered copies, and what PostgreSQL keeps about them.
 _BYTES = """
@@ -148,7 +148,7 @@ def _beside(bench: Bench, device_id: str, days: Sequence[date]) -> None:
 
         def jobs() -> None:
             while not over.is_set():
-                ask(bench, device_id, start=_before(days, next(numbers)), magnitude="true")
+                keep_busy(bench, device_id, over, start=_before(days, next(numbers)), magnitude="true")
 
         with ThreadPoolExecutor(1) as threads:
             running = threads.submit(jobs)
