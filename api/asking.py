@@ -35,6 +35,8 @@ _STATUS: dict[str, Literal["PENDING", "STARTED", "SUCCESS", "FAILURE", "CANCELLE
 }
 #: Seconds between two looks at a job that is waited for: few at first, for most answers come at once.
 _FIRST_LOOK, _LONGEST_LOOK = 0.02, 0.5
+#: Each pause is longer by so much than the one before: an answer is found when a seventh more has passed than it took.
+_LONGER = 1.15
 
 
 class Asking:
@@ -77,7 +79,7 @@ class Asking:
             if job.status not in ("queued", "running") or left <= 0:
                 return _task(job)
             await asyncio.sleep(min(pause, left))
-            pause = min(pause * 1.5, _LONGEST_LOOK)
+            pause = min(pause * _LONGER, _LONGEST_LOOK)
 
     async def cancel(self, job_id: UUID, *, for_all: bool) -> Task:
         """End a task without an answer, as `Jobs.cancel` does. Raises WeirError."""

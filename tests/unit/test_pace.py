@@ -51,6 +51,15 @@ def test_who_waited_for_a_processor_rests_many_times_as_long_as_it_ran() -> None
     assert machine.rested == pytest.approx(REST * STEP)
 
 
+def test_who_waits_for_its_own_threads_now_and_then_has_no_company() -> None:
+    machine = Machine()
+    pace = machine.pace()
+    for _ in range(100):
+        machine.run(STEP, waiting=0.3 * STEP)
+        pace.keep()
+    assert machine.rested == 0
+
+
 def test_company_is_remembered_for_a_second_of_not_meeting_it_and_not_for_ever() -> None:
     machine = Machine()
     pace = machine.pace()
