@@ -17,7 +17,7 @@ from shared.cold import manifest, ordered_manifest
 from shared.cold.manifest import ColdFile
 from shared.cold.manifest import Summary as DeviceSummary
 from shared.cold.ordered import BlockDamaged, Blocks, Counts, unpack
-from shared.cold.ordered_manifest import OrderedDevice
+from shared.cold.ordered_manifest import OrderedDevices
 from shared.cold.store import Store
 from shared.errors import ColdFileDamaged
 from shared.questions import AXES
@@ -39,7 +39,7 @@ class Cold:
         file: ColdFile,
         scope: Scope,
         devices: Sequence[DeviceSummary] | None,
-        in_order: Sequence[OrderedDevice] = (),
+        in_order: OrderedDevices | None = None,
     ) -> None:
         self._store = store
         self._file = file
@@ -77,9 +77,9 @@ class Cold:
     @property
     def ordered(self) -> Mapping[str, Sequence[Ordered]]:
         """The ordered copies, where all of the devices' readings lie in the window."""
-        if not self._in_order or not self._is_whole:
+        if self._in_order is None or not self._is_whole:
             return {}
-        return {axis: [_ordered(self._store, one, place) for one in self._in_order] for place, axis in enumerate(AXES)}
+        return {axis: [_ordered(self._store, self._in_order, place)] for place, axis in enumerate(AXES)}
 
     def pieces(self, columns: Sequence[str]) -> Iterator[Piece]:
         """Yield every reading once, a row group at a time. Raises ColdFileDamaged or ColdUnavailable.
@@ -119,7 +119,7 @@ def parts(connection: Connection, store: Store, scope: Scope, *, ranks_only: boo
         devices[one.file].append(one)
     scope = replace(scope, device_keys=tuple({one.device_key for some in devices.values() for one in some}))
     in_order = _in_order(connection, scope) if ranks_only else {}
-    return [part for file in files for part in _apart(store, file, scope, devices[file.id], in_order)]
+    return [part for file in files for part in _apart(store, file, scope, devices[file.id], in_order.get(file.id))]
 
 
 def _is_of_few(connection: Connection, scope: Scope) -> bool:
@@ -129,10 +129,10 @@ def _is_of_few(connection: Connection, scope: Scope) -> bool:
     return int(connection.execute(counted, {"most": _FEW + 1}).scalar_one()) <= _FEW
 
 
-def _in_order(connection: Connection, scope: Scope) -> dict[tuple[UUID, int], OrderedDevice]:
-    """Return what is in order of the scope's devices, by file and device."""
+def _in_order(connection: Connection, scope: Scope) -> dict[UUID, OrderedDevices]:
+    """Return what is in order of the scope's devices, by file."""
     found = ordered_manifest.devices(connection, READINGS.name, scope.device_keys or (), scope.start, scope.end)
-    return {(one.copy.file, one.device_key): one for one in found}
+    return {one.copy.file: one for one in found}
 
 
 def _apart(
@@ -140,32 +140,38 @@ def _apart(
     file: ColdFile,
     scope: Scope,
     devices: Sequence[DeviceSummary],
-    in_order: Mapping[tuple[UUID, int], OrderedDevice],
+    in_order: OrderedDevices | None,
 ) -> Iterator[Cold]:
     """Yield a file's devices of the scope: those in order, and those that are to be read."""
+    ordered = frozenset[int]() if in_order is None else in_order.device_keys
     for is_ordered in (True, False):
-        some = [one for one in devices if ((file.id, one.device_key) in in_order) is is_ordered]
-        keys = tuple(one.device_key for one in some)
-        ordered = [in_order[file.id, key] for key in keys] if is_ordered else []
+        some = [one for one in devices if (one.device_key in ordered) is is_ordered]
         if some:
-            yield Cold(store, file, replace(scope, device_keys=keys), some, ordered)
+            keys = tuple(one.device_key for one in some)
+            yield Cold(store, file, replace(scope, device_keys=keys), some, in_order if is_ordered else None)
 
 
-def _ordered(store: Store, device: OrderedDevice, place: int) -> Ordered:
-    """Return an axis of a device. Its blocks are read from their file; that raises as `pieces` does."""
-    copy, blocks = device.copy, device.blocks[place]
+def _ordered(store: Store, devices: OrderedDevices, place: int) -> Ordered:
+    """Return an axis of some devices. Its blocks are read from their file; that raises as `pieces` does."""
+    copy, blocks = devices.copy, devices.blocks[place]
 
     def read(places: Indices) -> tuple[Values, Counts]:
         found: list[tuple[Values, Counts]] = []
         try:
             with store.within(copy), store.source(copy.path) as source:
-                for neighbours in np.split(places, np.flatnonzero(np.diff(places) != 1) + 1):
-                    found += _unpacked(source, blocks[neighbours])
+                for neighbours in _neighbours(blocks[places]):
+                    found += _unpacked(source, neighbours)
         except BlockDamaged as error:
             raise ColdFileDamaged(copy.path, str(error)) from error
         return np.concatenate([values for values, _ in found]), np.concatenate([counts for _, counts in found])
 
     return Ordered(blocks, read)
+
+
+def _neighbours(blocks: Blocks) -> list[Blocks]:
+    """Put blocks together that follow each other in their file."""
+    ends = blocks["offset"] + blocks["bytes"]
+    return np.split(blocks, np.flatnonzero(blocks["offset"][1:] != ends[:-1]) + 1)
 
 
 def _unpacked(source: Any, blocks: Blocks) -> Iterator[tuple[Values, Counts]]:

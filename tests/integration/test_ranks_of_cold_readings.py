@@ -14,6 +14,7 @@ from analytics.cold import parts
 from analytics.progress import Progress
 from analytics.statistics import Statistics
 from shared.cold import manifest, ordered_manifest, ordering
+from shared.cold.ordered import BLOCK
 from shared.cold.ordering import order_all
 from shared.cold.sealing import seal
 from shared.cold.store import Store
@@ -126,7 +127,10 @@ def windows():
         yield chance.choice([None, start]), chance.choice([None, end])
 
 
-def test_every_window_has_the_numbers_of_its_readings(cold: ColdTier) -> None:
+#: Bytes of blocks that may be held: of all days, of two of device 1, of none.
+@pytest.mark.parametrize("most", [ordered_manifest.MOST_BYTES, 5000, 0])
+def test_every_window_has_the_numbers_of_its_readings(cold: ColdTier, monkeypatch, most: int) -> None:
+    monkeypatch.setattr(ordered_manifest, "MOST_BYTES", most)
     before = [(key, window, ask(cold, key, *window)) for window in windows() for key in (1, 2, None)]
     assert ordered(cold) == DAYS - 1
     for key, (start, end), hot in before:
@@ -142,6 +146,26 @@ def test_every_window_has_the_numbers_of_its_readings(cold: ColdTier) -> None:
                 assert found[name][word] == (pytest.approx(number, rel=1e-12) if number else number)
         assert found["newest"] == hot["newest"]
         assert found["hot"] + found["cold"] == len(mine)
+
+
+def in_order(cold: ColdTier):
+    with manifest.snapshot(cold.engine) as connection:
+        return ordered_manifest.devices(connection, "readings", (1, 2))
+
+
+def test_only_so_much_is_held_in_order_and_the_largest_devices_first(cold: ColdTier, monkeypatch) -> None:
+    ordered(cold)
+    largest = [(DAY, 1), (DAY + timedelta(days=1), 1), (DAY + timedelta(days=2), 1), (DAY + timedelta(days=1), 2)]
+    all_bytes = sum(blocks.nbytes for one in in_order(cold) for blocks in one.blocks)
+    held = set()
+    for most in range(0, all_bytes + 1, BLOCK.itemsize):
+        monkeypatch.setattr(ordered_manifest, "MOST_BYTES", most)
+        found = in_order(cold)
+        assert sum(blocks.nbytes for one in found for blocks in one.blocks) <= most
+        told = {(one.copy.day, key) for one in found for key in one.device_keys}
+        assert told == set(largest[: len(told)])
+        held.add(len(told))
+    assert held == {0, 1, 2, 3, 4}
 
 
 def asked_of_all(cold: ColdTier, start, end):
