@@ -87,7 +87,7 @@ class Engagement:
         days = Days(zone, start, start + timedelta(days=windows))
         ours, parameters = condition(segment)
         with ExitStack() as stack:
-            before = stack.enter_context(Selection(["user_id"], segment, None, days.start))
+            before = stack.enter_context(Selection(["user_id"], segment, None, days.start, only_different=True))
             selection = stack.enter_context(Selection(["time", "user_id"], segment, days.start, days.end))
             coverage, _ = self._take(before, selection)
             duck = stack.enter_context(session(self._deadline))
@@ -116,7 +116,8 @@ class Engagement:
             coverage = {"as_of": as_of.isoformat(), "queued": queued(connection, EVENTS.name)}
         hot = sum(selection.hot_rows for selection in selections)
         self._progress.saw(version | data_version.read(hot, map(str, files)))
-        self._progress.expect(hot + sum(file.rows for file in files.values()))
+        copied = sum(selection.copied_rows for selection in selections)
+        self._progress.expect(copied + sum(file.rows for file in files.values()))
         return coverage, counted
 
     def _read(self, selection: Selection) -> Batches:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain
-from tempfile import TemporaryFile
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -11,15 +10,13 @@ import pyarrow as pa
 from pyarrow import csv
 from sqlalchemy import Connection
 
+from analytics.spool import BLOCK_BYTES, Spool
 from shared.cold import manifest
 from shared.cold.manifest import ColdFile
 from shared.cold.store import Store
 from shared.days import Days
 from shared.segments import Segment
 from shared.streams import EVENTS
-
-#: Of the file in which hot events wait for DuckDB: as much is written, and read, at a time.
-_BLOCK_BYTES = 1 << 20
 
 #: Microseconds from the day before 0001-01-01, from which Python counts its days, to 1970, from which DuckDB does.
 _DAY = 86_400_000_000
@@ -34,8 +31,9 @@ _TYPES = {
 }
 
 
-#: Of all that an event may carry, only what a segment looks at: an object with that one name.
-_PROPERTY = "jsonb_build_object(%(name)s, properties -> %(name)s)"
+#: Of all that an event may carry, only what a segment looks at: an object with that one name. As text, for 1 and 1.0 are
+#: different there, as they are for DuckDB.
+_PROPERTY = "jsonb_build_object(%(name)s, properties -> %(name)s)::text"
 
 
 #: A part of a CASE, and its parameters.
@@ -50,16 +48,29 @@ class Batches(NamedTuple):
 
 
 class Selection:
-    """The events of a window as they are in one moment: `take` within a snapshot, then leave it and read `batches`."""
+    """The events of a window as they are in one moment: `take` within a snapshot, then leave it and read `batches`.
 
-    def __init__(self, columns: Sequence[str], segment: Segment | None, start: datetime | None, end: datetime) -> None:
+    Where only different ones are wanted, hot events that are alike in what is looked at are one; cold ones are not.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[str],
+        segment: Segment | None,
+        start: datetime | None,
+        end: datetime,
+        *,
+        only_different: bool = False,
+    ) -> None:
         looked_at = [] if segment is None else [segment.path[0]]
         self._schema = pa.schema([(name, _TYPES[name]) for name in dict.fromkeys([*columns, *looked_at])])
         self._segment = segment
+        self._which = "DISTINCT" if only_different else ""
         self.start, self.end = start, end
-        self._hot = TemporaryFile(buffering=_BLOCK_BYTES)  # noqa: SIM115 - closed by __exit__
+        self._hot = Spool()
         self.files: list[ColdFile] = []
-        self.hot_rows = 0
+        #: As the snapshot has them, and how many were copied of them.
+        self.hot_rows = self.copied_rows = 0
 
     def __enter__(self) -> Self:
         return self
@@ -70,16 +81,27 @@ class Selection:
         self._hot.close()
 
     def take(self, connection: Connection) -> None:
-        """Note the cold files and copy the hot events. Raises the driver's errors."""
+        """Note the cold files and copy the hot events. Raises WeirError and the driver's errors."""
         self.files = manifest.files(connection, EVENTS.name, self.start, self.end)
-        cursor: Any = connection.connection.cursor()
         conditions = "time < %(end)s" if self.start is None else "time < %(end)s AND time >= %(start)s"
         wanted = ", ".join(_PROPERTY if name == "properties" else name for name in self._schema.names)
-        query = f"SELECT {wanted} FROM {EVENTS.table} WHERE {conditions}"  # noqa: S608
         name = self._segment.path[1] if self._segment and len(self._segment.path) > 1 else None
         parameters = {"start": self.start, "end": self.end, "name": name}
-        cursor.copy_expert(f"COPY ({cursor.mogrify(query, parameters).decode()}) TO STDOUT (FORMAT csv)", self._hot)
-        self.hot_rows = cursor.rowcount
+        rows = f"FROM {EVENTS.table} WHERE {conditions}"
+        self.hot_rows = self.copied_rows = self._copy(connection, f"SELECT {self._which} {wanted} {rows}", parameters)
+        if self._which:
+            self.hot_rows = int(connection.exec_driver_sql(f"SELECT count(*) {rows}", parameters).scalar_one())
+
+    def _copy(self, connection: Connection, query: str, parameters: dict[str, Any]) -> int:
+        """Copy the rows of a query, and say how many they are."""
+        cursor: Any = connection.connection.cursor()
+        try:
+            cursor.copy_expert(f"COPY ({cursor.mogrify(query, parameters).decode()}) TO STDOUT (FORMAT csv)", self._hot)
+            self._hot.flush()
+        except BaseException:
+            connection.invalidate()  # or all that PostgreSQL still sends would be read first, to be thrown away
+            raise
+        return int(cursor.rowcount)
 
     def batches(self, store: Store, taken: Callable[[pa.RecordBatch], None]) -> Batches:
         """Give what was taken, and tell of each batch. The batches raise ColdFileDamaged and ColdUnavailable."""
@@ -105,10 +127,10 @@ class Selection:
     def _hot_batches(self) -> Iterator[pa.RecordBatch]:
         if not self.hot_rows:
             return  # which pyarrow takes for a fault
-        self._hot.seek(0)
+        self._hot.file.seek(0)
         with csv.open_csv(
-            self._hot,
-            csv.ReadOptions(column_names=self._schema.names, block_size=_BLOCK_BYTES),
+            self._hot.file,
+            csv.ReadOptions(column_names=self._schema.names, block_size=BLOCK_BYTES),
             csv.ParseOptions(newlines_in_values=True),
             csv.ConvertOptions(column_types=self._schema, null_values=[]),
         ) as reader:
