@@ -106,16 +106,15 @@ def queue_full(weir: Weir, chance: Random) -> None:
     )
     queue = f"queues/{{vhost}}/{READINGS.queue}"
     weir.wait_for(lambda: weir.management("GET", queue).get("policy") == "small", "the policy is not applied")
-    weir.services.end("consumer")
-    try:
-        weir.wait_for(lambda: weir.queued() >= limit, "the queue does not fill up")
-        time.sleep(chance.uniform(1, 3))
-        depth = weir.queued()
-        # One channel has one message in flight; retries of another may overtake the news that it is full.
-        weir.expect(depth <= limit + 10, f"the queue took {depth} messages, {limit} are allowed")
-    finally:
-        weir.management("DELETE", policy)
-        weir.services.start("consumer")
+    with weir.services.away("consumer"):
+        try:
+            weir.wait_for(lambda: weir.queued() >= limit, "the queue does not fill up")
+            time.sleep(chance.uniform(1, 3))
+            depth = weir.queued()
+            # One channel has one message in flight; retries of another may overtake the news that it is full.
+            weir.expect(depth <= limit + 10, f"the queue took {depth} messages, {limit} are allowed")
+        finally:
+            weir.management("DELETE", policy)
 
 
 @fault("binding-deleted", "10", quick=True)
@@ -150,17 +149,14 @@ def exchange_deleted(weir: Weir, chance: Random) -> None:
     time.sleep(chance.uniform(0, 2))
 
 
-@fault("queue-of-another-type", "13")
+@fault("queue-of-another-type", "13", cuts_senders=True)
 def queue_of_another_type(weir: Weir, chance: Random) -> None:
     """API and consumer start on a queue of the wrong type: they stay, and say so, until it is removed."""
-    for name in ("api", "consumer"):
-        weir.services.end(name)
-    weir.management("DELETE", "queues/{vhost}/weir.readings")
-    weir.everything_queued_is_gone()
-    wrong = {"durable": True, "arguments": {"x-queue-type": "classic"}}
-    weir.management("PUT", "queues/{vhost}/weir.readings", wrong)
-    for name in ("consumer", "api"):
-        weir.services.start(name)
+    with weir.services.away("api"), weir.services.away("consumer"):
+        weir.management("DELETE", "queues/{vhost}/weir.readings")
+        weir.everything_queued_is_gone()
+        wrong = {"durable": True, "arguments": {"x-queue-type": "classic"}}
+        weir.management("PUT", "queues/{vhost}/weir.readings", wrong)
     try:
         weir.wait_for(lambda: "topology is not as designed" in weir.readiness(), "the API does not say what is wrong")
         weir.expect(not weir.is_ready(), "the API is ready on a queue of another type")
@@ -184,15 +180,12 @@ def credentials_revoked(weir: Weir, chance: Random) -> None:
         weir.ctl("change_password", NAME, NAME)
 
 
-@fault("started-without-broker", "15")
+@fault("started-without-broker", "15", cuts_senders=True)
 def started_without_broker(weir: Weir, chance: Random) -> None:
     """API and consumer start before the broker does."""
-    for name in ("api", "consumer"):
-        weir.services.end(name)
-    weir.rabbit.kill()
+    with weir.services.away("api"), weir.services.away("consumer"):
+        weir.rabbit.kill()
     try:
-        for name in ("consumer", "api"):
-            weir.services.start(name)
         weir.wait_for(lambda: weir.readiness() != "", "the API does not start without a broker")
         weir.expect(not weir.is_ready(), "the API is ready without a broker")
         time.sleep(chance.uniform(0, 3))

@@ -23,6 +23,7 @@ from cli.faults.record import Record, keep
 from cli.faults.services import CHECKOUT
 from cli.faults.table import FAULTS
 from cli.faults.weir import Weir
+from cli.programs import write_if_changed
 from cli.running import PrivateServers, private_servers
 from cli.servers import RabbitServer
 from shared import logs
@@ -48,17 +49,19 @@ def faults(
 ) -> None:
     """Break Weir in every way of the table, on servers of its own, and prove that nothing is lost or stored twice.
 
-    A fault that is run as often as the table says, those marked ★ twenty times, is kept in docs/faults.md: all of them
-    take hours. Ends with 1 when any verdict fails.
+    A fault that is run as often as the table says, those marked ★ twenty times and the others three, is kept in
+    docs/faults.md: all of them take hours. Ends with 1 when any verdict fails.
     """
     names = list(FAULTS) if only is None else only.split(",")
     for name in names:
         if name not in FAULTS:
             raise typer.BadParameter(f"there is no fault {name}; there are {', '.join(FAULTS)}")
+    chosen = [FAULTS[name] for name in names if FAULTS[name].quick or not quick]
+    if not chosen:
+        raise typer.BadParameter(f"--quick has none of {', '.join(names)}")
     logs.configure("critical", as_json=False)
     seed = random.randrange(1 << 32) if seed is None else seed
     progress.print(f"seed {seed}")
-    chosen = [FAULTS[name] for name in names if FAULTS[name].quick or not quick]
     with private_servers("faults") as servers:
         upgrade(servers.postgres.server.url)
         versions = _versions(servers)
@@ -69,7 +72,7 @@ def faults(
             outcomes += some
             records.append(Record.of(some, seed, machine(), versions))
             if len(some) >= one.runs and not quick:
-                _publish(keep(KEPT, records[-1]))
+                keep(KEPT, records[-1], _publish)
     if as_json:
         runs_made = [one.as_json() for one in outcomes]
         print(json.dumps({"seed": seed, "machine": machine(), "versions": versions, "runs": runs_made}, indent=2))
@@ -81,10 +84,8 @@ def faults(
 
 def _publish(kept: Sequence[Record]) -> None:
     """Write what is kept into docs/faults.md, and its sum into the README."""
-    PAGE.write_text(report.page(kept))
-    before, begins, rest = README.read_text().partition(report.BEGIN)
-    _, ends, after = rest.partition(report.END)
-    README.write_text(before + begins + "\n" + report.summary(kept) + ends + after)
+    write_if_changed(PAGE, report.page(kept))
+    write_if_changed(README, report.with_summary(README.read_text(), kept))
 
 
 def _runs(servers: PrivateServers, fault: Fault, count: int, seed: int) -> Sequence[Outcome]:

@@ -50,14 +50,16 @@ def run(make: Make, fault: Fault, number: int, seed: int, say: Callable[[str], N
                     _break_and_heal(weir, fault, chance, outcome, say)
             finally:
                 say("draining")
-                senders.end()
-            _drain(weir, outcome)
+                with complaining(outcome):
+                    senders.end()
+                outcome.observe(weir.log.read(), cuts_senders=fault.cuts_senders)
+            _drain(weir, fault, outcome)
         say("judging")
         with complaining(outcome):
             _judge(weir, outcome)
         outcome.complaints += weir.complaints
         outcome.peak_mb = {name: round(value) for name, value in weir.services.peak_mb.items()}
-        outcome.restarts = dict(weir.services.restarts)
+        outcome.note_restarts(weir.services.restarts, ends_processes=fault.ends_processes)
     return outcome
 
 
@@ -75,13 +77,14 @@ def _break_and_heal(weir: Weir, fault: Fault, chance: Random, outcome: Outcome, 
     weir.wait_until_accepted(1)
     time.sleep(chance.uniform(*LEAD_SECONDS))
     say("breaking")
-    began = time.monotonic()
-    fault.inject(weir, chance)
-    healed = time.monotonic()
+    outcome.began = time.monotonic()
+    try:
+        fault.inject(weir, chance)
+    finally:
+        outcome.healed = time.monotonic()
     say("healed")
     _fresh_reading(weir, outcome)
     time.sleep(TAIL_SECONDS)
-    outcome.observe(weir.log.read(), began, healed)
 
 
 def _fresh_reading(weir: Weir, outcome: Outcome) -> None:
@@ -106,19 +109,24 @@ def _fresh_reading(weir: Weir, outcome: Outcome) -> None:
         outcome.complaints.append(f"a fresh reading was stored only after {outcome.stored_seconds:.1f} s")
 
 
-def _drain(weir: Weir, outcome: Outcome) -> None:
+def _drain(weir: Weir, fault: Fault, outcome: Outcome) -> None:
     """End the API, let the consumer write what is queued, end it, and see that nothing is left in its hands."""
     _end_kindly(weir, "api", outcome)
     for _ in range(DRAINS):
         weir.wait_for(lambda: weir.queued() == 0, f"{READINGS.queue} does not drain", DRAIN_SECONDS)
         weir.wait_for(weir.is_archived, f"{READINGS.dead_queue} does not drain", DRAIN_SECONDS)
+        if not fault.redelivers:
+            weir.wait_for(weir.has_counted, "the broker does not count its deliveries")
         outcome.redeliveries = weir.redeliveries()
         for name in weir.services.names("consumer"):
             _end_kindly(weir, name, outcome)
         if weir.queued() == weir.unarchived() == 0:
-            return
+            break
         weir.services.start("consumer")
-    outcome.complaints.append(f"{weir.queued()} messages are left in {READINGS.queue}")
+    else:
+        outcome.complaints.append(f"{weir.queued()} messages are left in {READINGS.queue}")
+    if outcome.redeliveries and not fault.redelivers:
+        outcome.complaints.append(f"the broker delivered {outcome.redeliveries} messages again")
 
 
 def _end_kindly(weir: Weir, name: str, outcome: Outcome) -> None:
@@ -128,7 +136,7 @@ def _end_kindly(weir: Weir, name: str, outcome: Outcome) -> None:
 
 
 def _judge(weir: Weir, outcome: Outcome) -> None:
-    rows, dead = weir.rows(), letters.dead(weir.database, weir.numbered)
+    rows, dead = weir.rows(), letters.dead(weir.database, weir.devices)
     sent = weir.log.read()
     wrong = [one.id for one in sent if one.digest and not is_what_was_sent(weir.numbered, one)]
     if wrong:

@@ -10,12 +10,12 @@ from cli.faults.weir import Weir
 #: Does the harm and heals it. It may take its time from the second, and note what it finds wrong with the first.
 Inject = Callable[[Weir, Random], None]
 
-STARRED_RUNS = 20
+STARRED_RUNS, RUNS = 20, 3
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One line of the table. Its moments take turns from run to run."""
+    """One line of the table. Its moments take turns from run to run. What it may do besides is said; all else is wrong."""
 
     name: str
     #: Its numbers in the list of faults to survive.
@@ -26,6 +26,12 @@ class Fault:
     settings: Mapping[str, str] = field(default_factory=dict)
     #: Whether the five-minute selection has it.
     quick: bool = False
+    #: Whether senders may find their connections refused or cut.
+    cuts_senders: bool = False
+    #: Whether a process of Weir may end by itself.
+    ends_processes: bool = False
+    #: Whether the broker may deliver again what it has delivered before.
+    redelivers: bool = True
 
     @property
     def what(self) -> str:
@@ -39,7 +45,8 @@ class Fault:
 
     @property
     def runs(self) -> int:
-        return STARRED_RUNS if self.starred else 1
+        """How often it is run: at each of its moments at least once."""
+        return STARRED_RUNS if self.starred else max(RUNS, len(self.moments))
 
     def moment(self, run: int) -> Moment:
         return self.moments[run % len(self.moments)]

@@ -3,14 +3,15 @@
 import asyncio
 import json
 import struct
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
+from uuid import UUID
 
 from pamqp.commands import Basic
 
 from cli.faults.database import Database
-from cli.faults.readings import Numbered, Row, row_of
+from cli.faults.readings import Device, Row, row_of, row_of_json
 from shared.broker.amqp import Connection
 from shared.broker.channel import Channel
 from shared.streams import READINGS
@@ -55,24 +56,25 @@ def ready(url: str, queue: str) -> int:
     return asyncio.run(ask())
 
 
-def dead(database: Database, numbered: Numbered) -> list[Row | None]:
+def dead(database: Database, devices: Iterable[Device]) -> list[Row | None]:
     """Read every archived dead letter: the reading in it, or None when there is none. What was replayed is none any more."""
+    keys = {device.id: device.key for device in devices}
     found = database.rows("SELECT body, content_type FROM dead_letters WHERE state <> 'replayed'")
-    return [row for body, content_type in found for row in _rows(bytes(body), content_type, numbered)]
+    return [row for body, content_type in found for row in rows_of(bytes(body), content_type, keys)]
 
 
-def _rows(body: bytes, content_type: str, numbered: Numbered) -> Sequence[Row | None]:
-    """The readings of one letter. One that holds a whole submission holds its rows back to back."""
+def rows_of(body: bytes, content_type: str, keys: Mapping[UUID, int]) -> Sequence[Row | None]:
+    """The readings of one letter, by the keys of their devices. A whole submission holds its rows back to back."""
     if content_type != COPY:
-        return [_row_of_json(body, numbered)]
+        return [_row_of_json(body, keys)]
     try:
         return [row_of(row) for row in split_rows(body)] or [None]
     except (ValueError, struct.error):
         return [None]
 
 
-def _row_of_json(body: bytes, numbered: Numbered) -> Row | None:
+def _row_of_json(body: bytes, keys: Mapping[UUID, int]) -> Row | None:
     try:
-        return numbered.row(numbered.number(datetime.fromisoformat(json.loads(body)["timestamp"])), 0)
+        return row_of_json(json.loads(body), keys)
     except (ValueError, KeyError, TypeError):
         return None

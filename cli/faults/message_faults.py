@@ -1,6 +1,5 @@
 """Messages that others publish straight to the exchange, and what does not fit in them."""
 
-import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
@@ -39,12 +38,11 @@ def many_bad_rows(weir: Weir, chance: Random) -> None:
         _publish(weir, chance, bad)
 
 
-@fault("message-that-kills", "23", starred=True)
+@fault("message-that-kills", "23", starred=True, ends_processes=True)
 def message_that_kills(weir: Weir, chance: Random) -> None:
     """A message among others kills whichever consumer reads it: after some deaths it alone is dead-lettered."""
     weir.services.replace("consumer", FRAGILE)
-    weir.services.end("consumer")
-    weir.services.start("consumer")
+    weir.services.restart("consumer")
     time.sleep(chance.uniform(0.5, 2))
     group = Group(READINGS, opened=0.0)
     group.add(KILLS, 1)
@@ -54,7 +52,7 @@ def message_that_kills(weir: Weir, chance: Random) -> None:
     weir.expect(weir.services.restarts["consumer"] > 0, "no consumer died of the message")
 
 
-@fault("replay-killed", "42", starred=True, quick=True)
+@fault("replay-killed", "42", starred=True, quick=True, cuts_senders=True)
 def replay_killed(weir: Weir, chance: Random) -> None:
     """Of a hundred dead letters half are mended; while all are replayed the API is killed with -9, and replays again."""
     for _ in range(5):
@@ -66,9 +64,8 @@ def replay_killed(weir: Weir, chance: Random) -> None:
     with ThreadPoolExecutor() as threads:
         replaying = threads.submit(weir.replay, rate=LETTERS / 2)
         time.sleep(chance.uniform(0.1, 1.5))
-        weir.services.end("api", Signals.SIGKILL)
-        weir.expect(replaying.exception() is not None, "the replay was over before the API was killed")
-    weir.services.start("api")
+        with weir.services.away("api", Signals.SIGKILL):
+            weir.expect(replaying.exception() is not None, "the replay was over before the API was killed")
     weir.wait_for(weir.is_ready, "the API is not ready")
     for state in ("replaying", "open"):
         weir.replay(state=state)
@@ -101,10 +98,7 @@ def _publish(weir: Weir, chance: Random, bad: int) -> None:
     numbers = range(first, first + READINGS_EACH)
     chosen = chance.sample(numbers, bad)
     key = weir.devices[0].key
-    rows = [
-        weir.numbered.copy_tuple(number, key, **({chance.choice("xyz"): math.inf} if number in chosen else {}))
-        for number in numbers
-    ]
+    rows = [weir.numbered.copy_tuple(number, key, bad=number in chosen) for number in numbers]
     group = Group(READINGS, opened=0.0)
     group.add(b"".join(rows), READINGS_EACH)
     weir.publish_readings([(group.properties(), group.body())], first, READINGS_EACH, chosen)

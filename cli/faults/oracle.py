@@ -48,6 +48,8 @@ class Sent:
 
 
 ACCEPTED = 202
+#: Longer than the API may take to publish: an answer that takes longer is one that hangs, and counts under this name.
+ANSWER_SECONDS, TIMED_OUT = 15, TimeoutError.__name__
 
 
 class OracleLog:

@@ -2,11 +2,11 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from cli.faults.oracle import ACCEPTED, Sent
+from cli.faults.oracle import ACCEPTED, ANSWER_SECONDS, TIMED_OUT, Answer, Sent
 from cli.faults.verdict import Verdict
 
 UNAVAILABLE = 503
@@ -34,25 +34,51 @@ class Outcome:
     restarts: dict[str, int] = field(default_factory=dict)
     #: As far as the broker counts them: it forgets when it restarts.
     redeliveries: int | None = None
+    #: When the fault began and had healed, by the monotonic clock.
+    began: float | None = None
+    healed: float | None = None
 
     @property
     def passed(self) -> bool:
         return self.verdict is not None and not self.complaints
 
-    def observe(self, sent: Sequence[Sent], began: float, healed: float) -> None:
-        """Count the answers; time those that came while the fault lasted."""
+    def observe(self, sent: Sequence[Sent], *, cuts_senders: bool) -> None:
+        """Count every answer of the run; time those of which any part lay within the fault.
+
+        A complaint: an answer that is neither yes nor come again, one that did not come in time, and, unless the fault
+        cuts senders off, one that a broken connection stands for.
+        """
         answers = [answer for one in sent for answer in one.answers]
-        self.answers = {str(status): count for status, count in Counter(one.status for one in answers).most_common()}
-        during = sorted(1000 * one.seconds for one in answers if began <= one.at <= healed)
+        counts = Counter(one.status for one in answers)
+        self.answers = {str(status): count for status, count in counts.most_common()}
+        hung = sum(one.status == TIMED_OUT or one.seconds > ANSWER_SECONDS for one in answers)
+        if hung:
+            self.complaints.append(f"{hung} requests hung: no answer within {ANSWER_SECONDS} s")
+        for status, count in sorted(counts.items(), key=lambda item: str(item[0])):
+            is_cut = isinstance(status, str) and status != TIMED_OUT
+            if is_cut and not cuts_senders:
+                self.complaints.append(f"{count} requests ended with {status}")
+            elif isinstance(status, int) and status not in {ACCEPTED, UNAVAILABLE}:
+                self.complaints.append(f"{count} answers were {status}")
+        self._time(answers)
+
+    def note_restarts(self, restarts: Mapping[str, int], *, ends_processes: bool) -> None:
+        """Note which processes ended by themselves: a complaint, unless the fault does that."""
+        self.restarts = dict(restarts)
+        if not ends_processes:
+            self.complaints += [f"{name} ended by itself, {count} times" for name, count in self.restarts.items()]
+
+    def _time(self, answers: Iterable[Answer]) -> None:
+        if self.began is None or self.healed is None:
+            return
+        during = sorted(
+            1000 * one.seconds for one in answers if one.at >= self.began and one.at - one.seconds <= self.healed
+        )
         if len(during) > 1:
             hundredths = statistics.quantiles(during, n=100, method="inclusive")
             self.p50_ms, self.p99_ms, self.slowest_ms = hundredths[49], hundredths[98], during[-1]
         elif during:
             self.p50_ms = self.p99_ms = self.slowest_ms = during[0]
-        strange = {
-            one.status for one in answers if isinstance(one.status, int) and one.status not in {ACCEPTED, UNAVAILABLE}
-        }
-        self.complaints += [f"an answer was {status}" for status in sorted(strange)]
 
     def as_json(self) -> dict[str, Any]:
         said = asdict(self)
@@ -62,3 +88,13 @@ class Outcome:
                 for name, value in asdict(self.verdict).items()
             }
         return {**said, "passed": self.passed}
+
+
+def cut_before(sent: Iterable[Sent], moment: float) -> Counter[str]:
+    """Requests that were sent before that moment, and ended after it without an answer, by what went wrong."""
+    return Counter(
+        answer.status
+        for one in sent
+        for answer in one.answers
+        if isinstance(answer.status, str) and answer.at - answer.seconds < moment <= answer.at
+    )

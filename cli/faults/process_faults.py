@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from cli.faults.database_faults import COMMIT
 from cli.faults.fault import fault
-from cli.faults.outcome import UNAVAILABLE
+from cli.faults.outcome import UNAVAILABLE, cut_before
 from cli.faults.proxy import Trap
 from cli.faults.senders import BURST, STEADY, Moment, Sender, Senders
 from cli.faults.weir import Weir
@@ -23,8 +23,7 @@ _OVERLOAD = Moment("overload", 150, 0.0, 20)
 def consumer_killed(weir: Weir, chance: Random) -> None:
     """The consumer is killed with -9 at any moment, three times."""
     for _ in range(3):
-        weir.services.end("consumer", Signals.SIGKILL)
-        weir.services.start("consumer")
+        weir.services.restart("consumer", Signals.SIGKILL)
         time.sleep(chance.uniform(0.5, 2.5))
 
 
@@ -32,8 +31,7 @@ def consumer_killed(weir: Weir, chance: Random) -> None:
 def consumer_killed_in_copy(weir: Weir, chance: Random) -> None:
     """The consumer is killed with -9 in the middle of a COPY."""
     weir.spring(Trap(b"COPY readings", forward=True, skip=chance.randrange(3)))
-    weir.services.end("consumer", Signals.SIGKILL)
-    weir.services.start("consumer")
+    weir.services.restart("consumer", Signals.SIGKILL)
 
 
 @fault("consumer-killed-before-ack", "17", starred=True, quick=True)
@@ -41,20 +39,18 @@ def consumer_killed_before_ack(weir: Weir, chance: Random) -> None:
     """The consumer is killed with -9 when its transaction is committed and its ack not yet sent."""
     weir.spring(Trap(COMMIT, forward=True, skip=chance.randrange(3)))
     time.sleep(chance.uniform(0.1, 0.5))
-    weir.services.end("consumer", Signals.SIGKILL)
-    weir.services.start("consumer")
+    weir.services.restart("consumer", Signals.SIGKILL)
 
 
-@fault("consumer-terminated", "20", quick=True)
+@fault("consumer-terminated", "20", quick=True, redelivers=False)
 def consumer_terminated(weir: Weir, chance: Random) -> None:
-    """The consumer is told to stop under load: it writes and acks what it holds, and ends with 0."""
+    """The consumer is told to stop under load: it writes and acks what it holds, so that nothing is delivered again, and ends with 0."""
     began = time.monotonic()
-    code = weir.services.end("consumer")
-    seconds = time.monotonic() - began
-    weir.expect(code == 0, f"the consumer ended with {code}")
-    weir.expect(seconds < 20, f"the consumer took {seconds:.0f} s to end")  # noqa: PLR2004 - its drain deadline
-    time.sleep(chance.uniform(0, 2))
-    weir.services.start("consumer")
+    with weir.services.away("consumer") as code:
+        seconds = time.monotonic() - began
+        weir.expect(code == 0, f"the consumer ended with {code}")
+        weir.expect(seconds < 20, f"the consumer took {seconds:.0f} s to end")  # noqa: PLR2004 - its drain deadline
+        time.sleep(chance.uniform(0, 2))
 
 
 @fault("one-of-two-consumers-killed", "22")
@@ -63,26 +59,27 @@ def one_of_two_consumers_killed(weir: Weir, chance: Random) -> None:
     weir.services.start("consumer-2")
     for _ in range(10):
         time.sleep(chance.uniform(0.5, 2))
-        weir.services.end("consumer-2", Signals.SIGKILL)
-        weir.services.start("consumer-2")
+        weir.services.restart("consumer-2", Signals.SIGKILL)
     weir.wait_for(lambda: weir.consumers() == 2, "the second consumer does not consume")  # noqa: PLR2004
 
 
-@fault("api-killed", "53", quick=True)
+@fault("api-killed", "53", quick=True, cuts_senders=True)
 def api_killed(weir: Weir, chance: Random) -> None:
     """The API is killed with -9, and started again."""
-    weir.services.end("api", Signals.SIGKILL)
-    time.sleep(chance.uniform(0, 2))
-    weir.services.start("api")
+    with weir.services.away("api", Signals.SIGKILL):
+        time.sleep(chance.uniform(0, 2))
 
 
-@fault("api-terminated", "53")
+@fault("api-terminated", "53", cuts_senders=True)
 def api_terminated(weir: Weir, chance: Random) -> None:
-    """The API is told to stop under load: it answers everyone it let in, and ends with 0."""
-    code = weir.services.end("api")
-    weir.expect(code == 0, f"the API ended with {code}")
-    time.sleep(chance.uniform(0, 2))
-    weir.services.start("api")
+    """The API is told to stop under load: it answers what was sent before, and ends with 0."""
+    told = time.monotonic()
+    with weir.services.away("api") as code:
+        weir.expect(code == 0, f"the API ended with {code}")
+        time.sleep(chance.uniform(0, 2))
+    weir.wait_for(weir.is_ready, "the API is not ready")
+    cut = cut_before(weir.log.read(), told)
+    weir.expect(not cut, f"requests that were sent before the API was told to stop were not answered: {dict(cut)}")
 
 
 @fault("same-key-in-parallel", "52", quick=True)
@@ -118,7 +115,7 @@ def overload(weir: Weir, chance: Random) -> None:
     weir.expect(after < 2 * before, f"the API's memory grew from {before:.0f} to {after:.0f} MB")
 
 
-@fault("slow-clients", "50", moments=(STEADY,))
+@fault("slow-clients", "50", moments=(STEADY,), cuts_senders=True)
 def slow_clients(weir: Weir, chance: Random) -> None:
     """300 connections say nothing, or only half of their headers or body, for ten seconds; others are served."""
     beginnings = (
@@ -138,6 +135,5 @@ def slow_clients(weir: Weir, chance: Random) -> None:
 @fault("consumer-away", "55", moments=(STEADY, BURST))
 def consumer_away(weir: Weir, chance: Random) -> None:
     """No consumer runs for ten to twenty seconds; then one takes up the backlog."""
-    weir.services.end("consumer")
-    time.sleep(chance.uniform(10, 20))
-    weir.services.start("consumer")
+    with weir.services.away("consumer"):
+        time.sleep(chance.uniform(10, 20))

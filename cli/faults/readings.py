@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from uuid import UUID
 from shared.streams.stream import PG_EPOCH, microseconds
 
 _TUPLE = struct.Struct(">h ii iq id id id")
+_NOT_FINITE = (math.inf, -math.inf, math.nan)
 
 #: A row of the table as it is compared: device key, microseconds since 2000, and the axes as their bits.
 Row = tuple[int, int, bytes]
@@ -49,14 +51,19 @@ class Numbered:
         made = [self.reading(number) for number in range(first, first + count)]
         return json.dumps(made[0] if single else made).encode()
 
-    def row(self, number: int, key: int) -> Row:
-        return key, self._first + number, bits(*self.axes(number))
+    def bad_axes(self, number: int) -> tuple[float, float, float]:
+        """The axes of a reading that no table takes: one of the three is no finite number."""
+        axes = list(self.axes(number))
+        axes[number % 3] = _NOT_FINITE[number // 3 % 3]
+        return axes[0], axes[1], axes[2]
 
-    def copy_tuple(self, number: int, key: int, **axes: float) -> bytes:
-        """The reading as a binary COPY tuple; `axes` replace what the number gives."""
-        x, y, z = self.axes(number)
-        time = self._first + number
-        return _TUPLE.pack(5, 4, key, 8, time, 8, axes.get("x", x), 8, axes.get("y", y), 8, axes.get("z", z))
+    def row(self, number: int, key: int, *, bad: bool = False) -> Row:
+        return key, self._first + number, bits(*(self.bad_axes(number) if bad else self.axes(number)))
+
+    def copy_tuple(self, number: int, key: int, *, bad: bool = False) -> bytes:
+        """The reading as a binary COPY tuple."""
+        x, y, z = self.bad_axes(number) if bad else self.axes(number)
+        return _TUPLE.pack(5, 4, key, 8, self._first + number, 8, x, 8, y, 8, z)
 
     def candidates(self, row: Row) -> tuple[int, int]:
         """The numbers a row might have, by its time and by its x: both are the same unless it is corrupt."""
@@ -68,6 +75,13 @@ def row_of(tuple_bytes: bytes) -> Row:
     """Read a binary COPY tuple. Raises struct.error when it is none."""
     _, _, key, _, time, _, x, _, y, _, z = _TUPLE.unpack(tuple_bytes)
     return key, time, bits(x, y, z)
+
+
+def row_of_json(record: Any, keys: Mapping[UUID, int]) -> Row:
+    """Read a record of a dead letter, which names its device. Raises KeyError, TypeError, ValueError when it is none."""
+    moment = datetime.fromisoformat(record["timestamp"])
+    axes = [float(record[axis]) for axis in "xyz"]
+    return keys[UUID(record["device_id"])], microseconds(moment), bits(*axes)
 
 
 def table_row(key: int, time: datetime, x: float, y: float, z: float) -> Row:

@@ -1,8 +1,10 @@
 """What all runs of one fault came to, as it is kept."""
 
 import fcntl
+import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from statistics import median
@@ -11,6 +13,7 @@ from typing import Any, Self
 import msgspec
 
 from cli.faults.outcome import Outcome
+from cli.programs import write_if_changed
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -81,16 +84,24 @@ class Record(msgspec.Struct, frozen=True):
         )
 
 
-def keep(path: Path, record: Record) -> list[Record]:
-    """Put a record in the place of the one before, and return all. Several may do so at the same time."""
-    with path.open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        kept = msgspec.json.decode(file.read() or b"[]", type=list[Record])
+def keep(path: Path, record: Record, publish: Callable[[list[Record]], None]) -> None:
+    """Put a record in the place of the one before, and publish all. Several may do so at the same time: one by one."""
+    with _locked(path.parent):
+        kept = msgspec.json.decode(path.read_bytes() if path.exists() else b"[]", type=list[Record])
         records = sorted([*(one for one in kept if one.fault != record.fault), record], key=lambda one: one.fault)
-        file.truncate(0)
-        file.write(msgspec.json.format(msgspec.json.encode(records), indent=1) + b"\n")
-    return records
+        write_if_changed(path, msgspec.json.format(msgspec.json.encode(records), indent=1).decode() + "\n")
+        publish(records)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder: that of a file would go with the file when another takes its place."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 def _most(values: Iterable[float | None]) -> float | None:

@@ -7,6 +7,7 @@ from rich.table import Table
 from cli.faults.fault import FAULTS
 from cli.faults.record import Record
 from cli.faults.uncovered import UNCOVERED
+from shared.errors import Misconfigured
 
 COLUMNS = ("runs", "accepted", "lost", "duplicates", "corrupt", "recovered", "innocents", "median s", "max s")
 
@@ -19,11 +20,12 @@ Made by `make faults`, with {versions}, on {machine}; each line says when.
 
 Each run has a database and a virtual host of its own, and real processes of api and consumer. Senders keep a log of
 what they sent and were told; after the fault has healed and everything is drained, every row is compared with it, bit
-by bit, and every dead letter by the time of its record. Lost: answered 202 and nowhere. Recovered: stored although the
-sender was not told so, which is allowed. Innocents: dead-lettered though nothing was wrong with them. The seconds are
-those from healing until a fresh reading was accepted and stored. A fault marked ★ comes at random moments, and its runs
-take turns between an idle, a steadily loaded and an overrun Weir; the others come to a steadily loaded one. `seed=`
-plays the same choices again.
+by bit, and every dead letter. Lost: answered 202 and nowhere. Duplicates: stored twice, dead-lettered twice, or both.
+Recovered: stored although the sender was not told so, which is allowed. Innocents: dead-lettered though nothing was
+wrong with them. An answer that hangs, a connection that is cut and a process that ends by itself are complaints, unless
+the fault does just that. The seconds are those from healing until a fresh reading was accepted and stored. A fault
+comes at random moments, twenty times where it is marked ★ and three times where not; its runs take turns between an
+idle, a steadily loaded and an overrun Weir as far as these make sense for it. `seed=` plays the same choices again.
 
 **{runs:,} runs of {faults} faults, {accepted:,} readings accepted: {lost} lost, {duplicates} duplicates, {corrupt} corrupt,
 {innocents} innocents dead-lettered; {failed} runs with a complaint.**
@@ -34,8 +36,7 @@ plays the same choices again.
 _DURING = """
 ## While it lasted
 
-The answers of all runs until a fresh reading was stored; the times of those that were sent and answered during the fault
-(the worst run), the most memory seen, and what the broker delivered again as far as it still knows.
+Every answer of all runs; the times of those of which any part lay within the fault (the worst run), the most memory seen, and what the broker delivered again as far as it still knows.
 
 | fault | answers | p50 ms | p99 ms | slowest ms | API MB | consumer MB | redelivered |
 |---|---|---:|---:|---:|---:|---:|---:|
@@ -90,6 +91,17 @@ def summary(records: Iterable[Record]) -> str:
         "| what breaks | faults | runs | readings accepted | lost | duplicates | corrupt | innocents dead-lettered |\n"
     )
     return head + "|---|" + "---:|" * 7 + "\n" + "".join(_summed(kind, some) for kind, some in made.items())
+
+
+def with_summary(readme: str, records: Iterable[Record]) -> str:
+    """Put the table between its marks in the README. Raises Misconfigured when they are not there, once each."""
+    before, begins, rest = readme.partition(BEGIN)
+    _, ends, after = rest.partition(END)
+    if not (begins and ends) or BEGIN in rest or END in before + after:
+        raise Misconfigured(
+            f"the README has not one {BEGIN.strip()} and after it one {END}: nothing was written into it"
+        )
+    return f"{before}{begins}\n{summary(records)}{ends}{after}"
 
 
 def _summed(kind: str, records: Sequence[Record]) -> str:

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
-from cli.faults.oracle import ACCEPTED, OracleLog, Sent
+from cli.faults.oracle import ACCEPTED, ANSWER_SECONDS, OracleLog, Sent
 from cli.faults.readings import Device, Numbered, digest
 from cli.programs import HOST
+from shared.errors import Unavailable
 
-#: Longer than the API may take to publish: an answer that takes longer is one that hangs.
-ANSWER_SECONDS = 15
 #: How long a keyed submission is tried again after the senders were told to end.
 LAST_TRIES_SECONDS = 15
 #: Of one run; beyond it only single readings are sent, and slowly.
@@ -100,11 +99,14 @@ class Senders:
             thread.start()
 
     def end(self) -> None:
-        """Send nothing new; keyed submissions without an answer are tried on for a while."""
+        """Send nothing new; keyed submissions without an answer are tried on for a while. Raises Unavailable."""
         self._give_up = time.monotonic() + LAST_TRIES_SECONDS
         self._ended.set()
         for thread in self._threads:
             thread.join(LAST_TRIES_SECONDS + ANSWER_SECONDS + 1)
+        hanging = sum(thread.is_alive() for thread in self._threads)
+        if hanging:
+            raise Unavailable(f"{hanging} senders still wait for an answer")
 
     def _send(self, sender: Sender, chance: random.Random) -> None:
         while not self._ended.is_set():

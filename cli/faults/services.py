@@ -6,13 +6,14 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from signal import Signals
 
 from cli.process_tree import memory_mb
 from cli.programs import inherited_environment
+from shared.errors import Unavailable
 
 CHECKOUT = Path(__file__).parents[2]
 LOOK_SECONDS = 0.25
@@ -23,6 +24,7 @@ class Services:
     """Children by name: `api`, `consumer`, `consumer-2`. What comes before the hyphen is the module that runs."""
 
     def __init__(self, folder: Path, environments: Mapping[str, Mapping[str, str]]) -> None:
+        #: How often each has ended by itself.
         self.restarts: Counter[str] = Counter()
         #: The most memory each was seen with, in megabytes.
         self.peak_mb: dict[str, float] = {}
@@ -56,9 +58,18 @@ class Services:
             )
 
     def end(self, name: str, number: Signals = Signals.SIGTERM) -> int:
-        """Send a signal, wait for the end and return the exit code. Raises TimeoutExpired, after a kill -9."""
+        """Send a signal, wait for the end and return the exit code.
+
+        Raises:
+            Unavailable: there is no such child.
+            TimeoutExpired: it did not end by the signal, and was killed with -9.
+        """
         with self._lock:
-            process = self._running.pop(name)
+            process = self._running.pop(name, None)
+            if process is None:
+                raise Unavailable(f"{name} does not run, so it cannot be ended")
+            if process.poll() is not None:
+                self.restarts[name] += 1
         process.send_signal(number)
         try:
             return process.wait(STOP_SECONDS)
@@ -66,6 +77,19 @@ class Services:
             process.kill()
             process.wait()
             raise
+
+    @contextmanager
+    def away(self, name: str, number: Signals = Signals.SIGTERM) -> Iterator[int]:
+        """End a child as `end` does, and start it again, whatever happens meanwhile. Gives its exit code."""
+        try:
+            yield self.end(name, number)
+        finally:
+            self.start(name)
+
+    def restart(self, name: str, number: Signals = Signals.SIGTERM) -> None:
+        """End a child as `end` does, and start it again at once."""
+        with self.away(name, number):
+            pass
 
     def pid(self, name: str) -> int:
         return self._running[name].pid

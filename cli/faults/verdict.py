@@ -1,7 +1,7 @@
 """The verdict: what was answered beside what is in the table and among the dead letters."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -17,9 +17,9 @@ class Verdict:
     lost: frozenset[int]
     #: Rows nobody sent, and letters of readings nobody sent.
     unexpected: int
-    #: Rows that are not bit by bit what was sent.
+    #: Of which a row or a dead letter is not bit by bit what was sent.
     corrupt: frozenset[int]
-    #: Stored more than once, or stored and dead.
+    #: Stored more than once, dead more than once, or stored and dead.
     duplicates: frozenset[int]
     #: Dead letters that would have fitted.
     innocents: frozenset[int]
@@ -55,7 +55,7 @@ def judge(
     numbered: Numbered,
     sent: Sequence[Sent],
     rows: Iterable[Row],
-    letters: Iterable[Row | None],
+    letters: Sequence[Row | None],
     *,
     malformed: int = 0,
     mended: AbstractSet[int] = frozenset(),
@@ -67,31 +67,31 @@ def judge(
     What was accepted before `gone_until` and is nowhere counts as gone: its queue was deleted at that moment.
     """
     by_number = {number: one for one in sent for number in one.numbers}
-    bad = {number for one in sent for number in one.bad} - mended
+    made_bad = {number for one in sent for number in one.bad}
+    bad = made_bad - mended
     accepted_at = _accepted(sent)
-    stored, corrupt, unexpected = _identified(numbered, by_number, rows)
-    dead: set[int] = set()
-    unreadable = 0
-    for letter in letters:
-        if letter is None:
-            unreadable += 1
-            continue
-        number = numbered.candidates(letter)[0]
-        if number in by_number:
-            dead.add(number)
-        else:
-            unexpected += 1
-    twice = {number for number, count in stored.items() if count > 1} | (dead & stored.keys())
-    missing = accepted_at.keys() - stored.keys() - dead - corrupt
+    readable = [letter for letter in letters if letter is not None]
+
+    def forms(number: int) -> set[Row]:
+        """As it was sent, and as it was mended."""
+        key, is_bad = by_number[number].device_key, number in made_bad
+        sent_as = {numbered.row(number, key, bad=is_bad)}
+        return sent_as | {numbered.row(number, key)} if number in mended else sent_as
+
+    stored, corrupt, unexpected = _identified(numbered, by_number.keys(), forms, rows)
+    dead, garbled, unknown = _identified(numbered, by_number.keys(), forms, readable)
+    corrupt |= garbled
+    twice = {number for number, count in (stored + dead).items() if count > 1}
+    missing = accepted_at.keys() - stored.keys() - dead.keys() - corrupt
     gone = {number for number in missing if gone_until is not None and accepted_at[number] <= gone_until}
     return Verdict(
         lost=frozenset(missing - gone),
-        unexpected=unexpected,
+        unexpected=unexpected + unknown,
         corrupt=frozenset(corrupt),
         duplicates=frozenset(twice),
-        innocents=frozenset(dead - bad),
+        innocents=frozenset(dead.keys() - bad),
         spared=frozenset(bad & stored.keys()),
-        unreadable=unreadable,
+        unreadable=len(letters) - len(readable),
         malformed=malformed,
         accepted=len(accepted_at),
         stored=len(stored),
@@ -120,18 +120,18 @@ def _accepted(sent: Iterable[Sent]) -> dict[int, float]:
 
 
 def _identified(
-    numbered: Numbered, by_number: dict[int, Sent], rows: Iterable[Row]
+    numbered: Numbered, known: AbstractSet[int], forms: Callable[[int], set[Row]], rows: Iterable[Row]
 ) -> tuple[Counter[int], set[int], int]:
-    """How often each number is stored as it was sent, which are corrupt, and how many rows nobody sent."""
-    stored: Counter[int] = Counter()
+    """How often each number is there in one of its forms, which are corrupt, and how many rows nobody sent."""
+    found: Counter[int] = Counter()
     corrupt: set[int] = set()
     unexpected = 0
     for row in rows:
-        known = [number for number in numbered.candidates(row) if number in by_number]
-        if not known:
+        number = next((number for number in numbered.candidates(row) if number in known), None)
+        if number is None:
             unexpected += 1
-        elif row == numbered.row(known[0], by_number[known[0]].device_key):
-            stored[known[0]] += 1
+        elif row in forms(number):
+            found[number] += 1
         else:
-            corrupt.add(known[0])
-    return stored, corrupt, unexpected
+            corrupt.add(number)
+    return found, corrupt, unexpected

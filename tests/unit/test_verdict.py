@@ -1,22 +1,32 @@
 """The harness of faults can fail: each kind of harm is found in what is left."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
+from typer import BadParameter
 
+from cli.faults.command import faults
 from cli.faults.engine import complaining
+from cli.faults.letters import rows_of
 from cli.faults.oracle import ACCEPTED, Answer, Sent, oracle_log
-from cli.faults.outcome import Outcome
+from cli.faults.outcome import Outcome, cut_before
 from cli.faults.readings import Numbered, bits, digest, row_of
 from cli.faults.record import Record, keep
-from cli.faults.report import page
+from cli.faults.report import BEGIN, END, page, summary, with_summary
+from cli.faults.services import Services
 from cli.faults.table import FAULTS
 from cli.faults.verdict import is_what_was_sent, judge
+from shared.errors import Misconfigured
 from shared.streams import readings
-from shared.streams.stream import TimeBounds
+from shared.streams.letters import records_of
+from shared.streams.stream import COPY, JSON, TimeBounds
 
-KEY = 7
+KEY, DEVICE = 7, UUID(int=7)
 NUMBERED = Numbered(datetime(2026, 1, 31, tzinfo=UTC))
 
 
@@ -29,8 +39,8 @@ def row(number):
     return NUMBERED.row(number, KEY)
 
 
-def letter(number, **axes):
-    return row_of(NUMBERED.copy_tuple(number, KEY, **axes))
+def letter(number, *, bad=False):
+    return row_of(NUMBERED.copy_tuple(number, KEY, bad=bad))
 
 
 def test_all_stored_once_is_no_complaint():
@@ -50,9 +60,46 @@ def test_stored_twice_is_a_duplicate():
 
 
 def test_stored_and_dead_is_a_duplicate():
-    verdict = judge(NUMBERED, [sent(0, 1, ACCEPTED, bad=[0])], [row(0)], [letter(0)])
+    verdict = judge(NUMBERED, [sent(0, 1, ACCEPTED, bad=[0])], [NUMBERED.row(0, KEY, bad=True)], [letter(0, bad=True)])
     assert verdict.duplicates == {0}
     assert verdict.spared == {0}
+
+
+def test_dead_twice_is_a_duplicate():
+    verdict = judge(NUMBERED, [sent(0, 1, ACCEPTED, bad=[0])], [], [letter(0, bad=True)] * 2)
+    assert verdict.duplicates == {0}
+    assert verdict.complaints() == ["1 duplicates"]
+
+
+@pytest.mark.parametrize("number", range(9))
+def test_dead_letter_that_differs_by_one_bit_is_corrupt(number):
+    key, time, axes = letter(number, bad=True)
+    differing = axes[:-1] + bytes([axes[-1] ^ 1])
+    verdict = judge(NUMBERED, [sent(number, 1, ACCEPTED, bad=[number])], [], [(key, time, differing)])
+    assert verdict.corrupt == {number}
+    assert not verdict.dead
+
+
+def test_bad_reading_that_is_dead_or_stored_without_its_fault_is_corrupt():
+    verdict = judge(NUMBERED, [sent(0, 2, ACCEPTED, bad=[0, 1])], [row(0)], [letter(1)])
+    assert verdict.corrupt == {0, 1}
+
+
+def test_mended_reading_is_stored_as_it_was_mended():
+    verdict = judge(NUMBERED, [sent(0, 1, ACCEPTED, bad=[0])], [row(0)], [], mended={0})
+    assert verdict.complaints() == []
+
+
+@pytest.mark.parametrize("number", range(9))
+def test_letter_in_json_is_compared_as_one_in_rows(number):
+    rows = NUMBERED.copy_tuple(number, KEY, bad=True)
+    (record,) = records_of(readings.READINGS, rows, COPY, {KEY: DEVICE}, whole=False)
+    assert rows_of(record, JSON, {DEVICE: KEY}) == rows_of(rows, COPY, {}) == [NUMBERED.row(number, KEY, bad=True)]
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"timestamp": "2026-01-31T00:00:00Z", "x": 1}'])
+def test_letter_without_a_reading_holds_none(body):
+    assert rows_of(body, JSON, {DEVICE: KEY}) == rows_of(body, COPY, {}) == [None]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +130,7 @@ def test_stored_without_an_answer_is_recovered_and_no_complaint():
 
 
 def test_good_reading_among_the_dead_letters_is_an_innocent():
-    verdict = judge(NUMBERED, [sent(0, 2, ACCEPTED, bad=[1])], [], [letter(0), letter(1, x=math.nan)])
+    verdict = judge(NUMBERED, [sent(0, 2, ACCEPTED, bad=[1])], [], [letter(0), letter(1, bad=True)])
     assert verdict.innocents == {0}
     assert verdict.dead == 2
 
@@ -101,9 +148,90 @@ def test_only_what_was_accepted_before_its_queue_was_deleted_is_gone():
 
 def test_answer_that_is_neither_yes_nor_come_again_is_a_complaint():
     outcome = Outcome("any", 0, "idle")
-    outcome.observe([sent(0, 1, 500, "TimeoutError", 503, ACCEPTED)], 0, 10)
-    assert outcome.complaints == ["an answer was 500"]
-    assert outcome.answers == {"500": 1, "TimeoutError": 1, "503": 1, "202": 1}
+    outcome.observe([sent(0, 1, 500, 503, ACCEPTED)], cuts_senders=True)
+    assert outcome.complaints == ["1 answers were 500"]
+    assert outcome.answers == {"500": 1, "503": 1, "202": 1}
+
+
+@pytest.mark.parametrize("cuts_senders", [False, True])
+def test_request_that_hangs_is_a_complaint_whatever_the_fault(cuts_senders):
+    outcome = Outcome("any", 0, "idle")
+    late = replace(sent(0, 1, ACCEPTED).answers[0], seconds=16.0)
+    outcome.observe([sent(0, 1, "TimeoutError"), sent(1)], cuts_senders=cuts_senders)
+    assert outcome.complaints == ["1 requests hung: no answer within 15 s"]
+    outcome = Outcome("any", 0, "idle")
+    outcome.observe([replace(sent(0), answers=[late])], cuts_senders=cuts_senders)
+    assert outcome.complaints == ["1 requests hung: no answer within 15 s"]
+
+
+@pytest.mark.parametrize("name", ["ConnectionRefusedError", "RemoteDisconnected", "BrokenPipeError"])
+def test_connection_that_is_cut_is_a_complaint_unless_the_fault_cuts_it(name):
+    strict, cutting = Outcome("any", 0, "idle"), Outcome("any", 0, "idle")
+    strict.observe([sent(0, 1, name, ACCEPTED)], cuts_senders=False)
+    cutting.observe([sent(0, 1, name, ACCEPTED)], cuts_senders=True)
+    assert strict.complaints == [f"1 requests ended with {name}"]
+    assert cutting.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("at", "seconds", "counts"),
+    [(4.9, 1.0, False), (5.0, 1.0, True), (8.0, 9.0, True), (6.0, 0.5, True), (9.0, 3.0, True), (9.5, 2.0, False)],
+    ids=["before", "into it", "before to after", "within", "out of it", "after"],
+)
+def test_answer_of_which_any_part_lay_within_the_fault_is_timed(at, seconds, counts):
+    outcome = Outcome("any", 0, "idle", began=5.0, healed=7.0)
+    outcome.observe([replace(sent(0), answers=[Answer(ACCEPTED, at, seconds)])], cuts_senders=False)
+    assert outcome.slowest_ms == (1000 * seconds if counts else None)
+
+
+def test_process_that_ends_by_itself_is_a_complaint_unless_the_fault_ends_it():
+    strict, ending = Outcome("any", 0, "idle"), Outcome("any", 0, "idle")
+    strict.note_restarts({"consumer": 2}, ends_processes=False)
+    ending.note_restarts({"consumer": 2}, ends_processes=True)
+    assert strict.complaints == ["consumer ended by itself, 2 times"]
+    assert ending.complaints == []
+    assert ending.restarts == {"consumer": 2}
+
+
+def test_requests_on_their_way_when_the_api_was_told_to_stop_are_told_from_later_ones():
+    on_its_way, later, before = (Answer("RemoteDisconnected", at, 1.0) for at in (5.5, 6.5, 4.9))
+    answered = Answer(ACCEPTED, 5.5, 1.0)
+    one = replace(sent(0), answers=[on_its_way, later, before, answered])
+    assert cut_before([one], 5.0) == {"RemoteDisconnected": 1}
+
+
+def test_child_that_does_not_run_is_a_complaint_when_it_is_ended(tmp_path):
+    services = Services(tmp_path, {})
+    outcome = Outcome("any", 0, "idle")
+    with closing(services), complaining(outcome):
+        services.end("consumer")
+    assert outcome.complaints == ["Unavailable: consumer does not run, so it cannot be ended"]
+
+
+def test_child_is_started_again_though_a_fault_fails_half_way(tmp_path):
+    program = tmp_path / "waits.py"
+    program.write_text("import signal\nsignal.pause()\n")
+    services = Services(tmp_path, {"consumer": {}})
+    services.replace("consumer", program)
+    with closing(services):
+        services.start("consumer")
+        first = services.pid("consumer")
+        with pytest.raises(TimeoutError), services.away("consumer"):
+            raise TimeoutError
+        assert services.pid("consumer") != first
+        assert services.restarts == {}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=list(FAULTS))
+def test_every_fault_comes_at_each_of_its_moments(fault):
+    assert fault.runs >= 3
+    assert {fault.moment(run) for run in range(fault.runs)} == set(fault.moments)
+
+
+def test_nothing_chosen_is_no_success():
+    slow = next(name for name, one in FAULTS.items() if not one.quick)
+    with pytest.raises(BadParameter, match=f"--quick has none of {slow}"):
+        faults(only=slow, quick=True)
 
 
 def test_report_names_each_fault_its_command_and_what_failed():
@@ -124,10 +252,40 @@ def test_record_takes_the_place_of_the_one_before(tmp_path):
         Record.of([Outcome(name, 0, "idle", verdict)], seed, machine, {})
         for seed, name in enumerate(["broker-killed", "api-killed", "broker-killed"])
     )
-    path = tmp_path / "faults.json"
-    assert keep(path, first) == [first]
-    assert keep(path, other) == [other, first]
-    assert keep(path, second) == [other, second]
+    path, published = tmp_path / "faults.json", []
+    for one in (first, other, second):
+        keep(path, one, published.append)
+    assert published == [[first], [other, first], [other, second]]
+    assert [one.name for one in tmp_path.iterdir()] == ["faults.json"]
+
+
+def test_records_that_are_kept_at_the_same_time_are_published_one_after_the_other(tmp_path):
+    machine = {"cores": 2, "cpu": "a processor", "memory_gb": 8}
+    names = list(FAULTS)[:8]
+    page_path = tmp_path / "page"
+
+    def publish(records):
+        page_path.write_text(f"{page_path.read_text() if page_path.exists() else ''}{len(records)} ")
+
+    with ThreadPoolExecutor(len(names)) as threads:
+        for name in names:
+            threads.submit(
+                keep, tmp_path / "faults.json", Record.of([Outcome(name, 0, "idle")], 1, machine, {}), publish
+            )
+    assert page_path.read_text() == "1 2 3 4 5 6 7 8 "
+
+
+def test_readme_gets_its_summary_between_its_marks():
+    readme = f"before\n{BEGIN}of old\n{END}\nafter\n"
+    assert with_summary(readme, []) == f"before\n{BEGIN}\n{summary([])}{END}\nafter\n"
+
+
+@pytest.mark.parametrize(
+    "readme", ["no marks", f"{BEGIN}no end", f"no begin{END}", f"{END}{BEGIN}", f"{BEGIN}{END}" * 2]
+)
+def test_readme_without_its_marks_is_an_error(readme):
+    with pytest.raises(Misconfigured, match="nothing was written"):
+        with_summary(readme, [])
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=list(FAULTS))
