@@ -10,7 +10,7 @@ from pathlib import Path
 #: Seconds of processor time between two looks whether somebody else needs it. Short: whoever waits meanwhile waits long.
 STEP = 0.02
 #: A job that waited for a processor longer than this share of what it ran has company. Its own threads, and the session that
-#: PostgreSQL has for it, make it wait for a tenth and more on two processors; senders that saturate them, as long as it runs.
+#: PostgreSQL has for it, make it wait as well where processors are few (decision 0018).
 COMPANY = 0.5
 #: Seconds for which company is taken to stay: a job that rests most of the time meets nobody.
 STAYS = 1.0

@@ -30,8 +30,6 @@ class Fault:
     cuts_senders: bool = False
     #: Whether a process of Weir may end by itself.
     ends_processes: bool = False
-    #: Whether the broker may deliver again what it has delivered before.
-    redelivers: bool = True
 
     @property
     def what(self) -> str:

@@ -175,14 +175,6 @@ class Weir:
         found = self.management("GET", f"queues/{{vhost}}/{READINGS.queue}").get("message_stats", {})
         return int(found.get("redeliver", 0))
 
-    def has_counted(self) -> bool:
-        """Whether the broker, which counts every few seconds, has come to as many acks as there were messages.
-
-        What was delivered again before the last ack is counted then, too. Never where the broker was restarted.
-        """
-        found = self.management("GET", f"queues/{{vhost}}/{READINGS.queue}").get("message_stats", {})
-        return bool(found) and found.get("ack", 0) >= found.get("publish", 0)
-
     def rows(self) -> list[Row]:
         return [table_row(*row) for row in self.database.rows(_ROWS)]
 
