@@ -12,7 +12,8 @@ from cli.faults.senders import BURST, STEADY
 from cli.faults.weir import Weir
 from cli.process_tree import signalled
 from cli.servers import NAME
-from shared.streams import READINGS
+from shared.streams import STREAMS, Stream
+from shared.streams.stream import EXCHANGE
 
 #: A connection silent for three times this is dead: short, so that a run need not last a minute.
 _SHORT_HEARTBEAT = {"WEIR_HEARTBEAT": "2"}
@@ -97,38 +98,41 @@ def _blocked_but_draining(weir: Weir) -> None:
 
 @fault("queue-full", "9", moments=(STEADY, BURST))
 def queue_full(weir: Weir, chance: Random) -> None:
-    """No consumer runs and the queue may hold 50 messages: the rest is refused."""
+    """No consumer runs and each queue may hold 50 messages: the rest is refused."""
     limit = 50
     policy = "policies/{vhost}/small"
     definition = {"max-length": limit, "overflow": "reject-publish", "delivery-limit": 1_000_000_000}
     weir.management(
-        "PUT", policy, {"pattern": r"^weir\.readings$", "apply-to": "queues", "priority": 9, "definition": definition}
+        "PUT", policy, {"pattern": r"^weir\.[a-z]+$", "apply-to": "queues", "priority": 9, "definition": definition}
     )
-    queue = f"queues/{{vhost}}/{READINGS.queue}"
-    weir.wait_for(lambda: weir.management("GET", queue).get("policy") == "small", "the policy is not applied")
+    for stream in STREAMS:
+        weir.wait_for(lambda stream=stream: weir.policy(stream) == "small", "the policy is not applied")  # type: ignore[misc]
     with weir.services.away("consumer"):
         try:
-            weir.wait_for(lambda: weir.queued() >= limit, "the queue does not fill up")
+            # Whoever has a key tries again and sends nothing else meanwhile, so the other queue may stay as it is.
+            weir.wait_for(lambda: any(weir.queued(one) >= limit for one in STREAMS), "no queue fills up")
             time.sleep(chance.uniform(1, 3))
-            depth = weir.queued()
-            # One channel has one message in flight; retries of another may overtake the news that it is full.
-            weir.expect(depth <= limit + 10, f"the queue took {depth} messages, {limit} are allowed")
+            for stream in STREAMS:
+                depth = weir.queued(stream)
+                # One channel has one message in flight; retries of another may overtake the news that it is full.
+                weir.expect(depth <= limit + 10, f"{stream.queue} took {depth} messages, {limit} are allowed")
         finally:
             weir.management("DELETE", policy)
 
 
 @fault("binding-deleted", "10", quick=True)
 def binding_deleted(weir: Weir, chance: Random) -> None:
-    """The queue is unbound, so that messages lead nowhere, up to three times."""
+    """A queue is unbound, so that messages lead nowhere, up to three times."""
     for _ in range(chance.randint(1, 3)):
-        weir.wait_for(lambda: _unbound(weir), "the binding is not made anew")
+        stream = chance.choice(STREAMS)
+        weir.wait_for(lambda stream=stream: _unbound(weir, stream), "the binding is not made anew")  # type: ignore[misc]
         time.sleep(chance.uniform(0, 1))
 
 
-def _unbound(weir: Weir) -> bool:
+def _unbound(weir: Weir, stream: Stream) -> bool:
     """Whether there was a binding to delete."""
     try:
-        weir.management("DELETE", "bindings/{vhost}/e/weir/q/weir.readings/readings")
+        weir.management("DELETE", f"bindings/{{vhost}}/e/{EXCHANGE}/q/{stream.queue}/{stream.name}")
     except httpx.HTTPStatusError:  # deleted before, and not made anew yet
         return False
     return True
@@ -136,10 +140,9 @@ def _unbound(weir: Weir) -> bool:
 
 @fault("queue-deleted", "11")
 def queue_deleted(weir: Weir, chance: Random) -> None:
-    """The queue is deleted with what is in it, which is gone; what comes after is not."""
-    del chance
-    weir.management("DELETE", "queues/{vhost}/weir.readings")
-    weir.everything_queued_is_gone()
+    """The queues are deleted with what is in them, which is gone; what comes after is not."""
+    for stream in chance.sample(STREAMS, len(STREAMS)):
+        weir.delete_queue(stream)
 
 
 @fault("exchange-deleted", "12")
@@ -152,17 +155,17 @@ def exchange_deleted(weir: Weir, chance: Random) -> None:
 @fault("queue-of-another-type", "13", cuts_senders=True)
 def queue_of_another_type(weir: Weir, chance: Random) -> None:
     """API and consumer start on a queue of the wrong type: they stay, and say so, until it is removed."""
+    stream = chance.choice(STREAMS)
+    queue = f"queues/{{vhost}}/{stream.queue}"
     with weir.services.away("api"), weir.services.away("consumer"):
-        weir.management("DELETE", "queues/{vhost}/weir.readings")
-        weir.everything_queued_is_gone()
-        wrong = {"durable": True, "arguments": {"x-queue-type": "classic"}}
-        weir.management("PUT", "queues/{vhost}/weir.readings", wrong)
+        weir.delete_queue(stream)
+        weir.management("PUT", queue, {"durable": True, "arguments": {"x-queue-type": "classic"}})
     try:
         weir.wait_for(lambda: "topology is not as designed" in weir.readiness(), "the API does not say what is wrong")
         weir.expect(not weir.is_ready(), "the API is ready on a queue of another type")
         time.sleep(chance.uniform(0, 3))
     finally:
-        weir.management("DELETE", "queues/{vhost}/weir.readings")
+        weir.management("DELETE", queue)
 
 
 @fault("credentials-revoked", "14")

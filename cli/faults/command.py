@@ -4,7 +4,7 @@ import json
 import platform
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Annotated
 
@@ -17,8 +17,8 @@ from cli.bench.machine import machine
 from cli.faults import engine, report
 from cli.faults.database import Database
 from cli.faults.fault import Fault
+from cli.faults.numbered import Numbered
 from cli.faults.outcome import Outcome
-from cli.faults.readings import Numbered
 from cli.faults.record import Record, keep
 from cli.faults.services import CHECKOUT
 from cli.faults.table import FAULTS
@@ -95,7 +95,7 @@ def _runs(servers: PrivateServers, fault: Fault, count: int, seed: int) -> Seque
         title = f"{fault.name} {number + 1}/{count}, {fault.moment(number).name}"
         began = time.monotonic()
 
-        def make(chosen: Fault, numbered: Numbered, number: int = number) -> Weir:
+        def make(chosen: Fault, numbered: Mapping[str, Numbered], number: int = number) -> Weir:
             name = f"{chosen.name.replace('-', '_')}_{number}"
             folder = servers.folder / name
             folder.mkdir()

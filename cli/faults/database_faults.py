@@ -13,6 +13,7 @@ from cli.faults.proxy import Trap
 from cli.faults.weir import Weir
 from cli.process_tree import signalled
 from shared.database import connect
+from shared.streams import STREAMS
 
 COMMIT = b"COMMIT\0"
 #: What the consumer logs while it waits for a database, and for a person.
@@ -88,7 +89,10 @@ def _chaos(name: str, numbers: str, state: str, meaning: str) -> None:
             CREATE FUNCTION chaos() RETURNS trigger LANGUAGE plpgsql AS
             $$BEGIN IF random() < 0.9 THEN RAISE 'chaos' USING ERRCODE = '{state}'; END IF; RETURN NULL; END$$
         """)
-        weir.sql("CREATE TRIGGER chaos BEFORE INSERT ON readings FOR EACH STATEMENT EXECUTE FUNCTION chaos()")
+        for stream in STREAMS:
+            weir.sql(
+                f"CREATE TRIGGER chaos BEFORE INSERT ON {stream.table} FOR EACH STATEMENT EXECUTE FUNCTION chaos()"
+            )
         time.sleep(chance.uniform(2, 6))
         weir.sql("DROP FUNCTION chaos CASCADE")
         weir.expect_consumer_said(WAITING)
@@ -118,17 +122,21 @@ def read_only(weir: Weir, chance: Random) -> None:
 
 @fault("table-missing", "34", quick=True)
 def table_missing(weir: Weir, chance: Random) -> None:
-    """The table has another name for some seconds, as after half a migration: nothing may be dead-lettered."""
-    weir.sql("ALTER TABLE readings RENAME TO readings_elsewhere")
+    """The tables have other names for some seconds, as after half a migration: nothing may be dead-lettered."""
+    for stream in STREAMS:
+        weir.sql(f"ALTER TABLE {stream.table} RENAME TO {stream.table}_elsewhere")
     time.sleep(chance.uniform(2, 6))
-    weir.sql("ALTER TABLE readings_elsewhere RENAME TO readings")
+    for stream in STREAMS:
+        weir.sql(f"ALTER TABLE {stream.table}_elsewhere RENAME TO {stream.table}")
     weir.expect_consumer_said(STUCK)
 
 
 @fault("column-missing", "34")
 def column_missing(weir: Weir, chance: Random) -> None:
-    """A column has another name for some seconds: nothing may be dead-lettered."""
-    weir.sql("ALTER TABLE readings RENAME COLUMN z TO elsewhere")
+    """A column of each table has another name for some seconds: nothing may be dead-lettered."""
+    for stream in STREAMS:
+        weir.sql(f"ALTER TABLE {stream.table} RENAME COLUMN {stream.columns[-1]} TO elsewhere")
     time.sleep(chance.uniform(2, 6))
-    weir.sql("ALTER TABLE readings RENAME COLUMN elsewhere TO z")
+    for stream in STREAMS:
+        weir.sql(f"ALTER TABLE {stream.table} RENAME COLUMN elsewhere TO {stream.columns[-1]}")
     weir.expect_consumer_said(STUCK)

@@ -2,7 +2,7 @@
 
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from random import Random
 
@@ -11,16 +11,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cli.faults import letters
 from cli.faults.fault import Fault
-from cli.faults.oracle import ACCEPTED
+from cli.faults.numbered import Numbered, all_numbered
+from cli.faults.oracle import ACCEPTED, Sent
 from cli.faults.outcome import Outcome
-from cli.faults.readings import Numbered
-from cli.faults.senders import Sender, Senders
-from cli.faults.verdict import Verdict, is_what_was_sent, judge
+from cli.faults.senders import Senders
+from cli.faults.verdict import is_what_was_sent, judge
 from cli.faults.weir import Weir
 from shared.errors import Unavailable, WeirError
-from shared.streams import READINGS
 
-#: A fresh reading after healing.
+#: A fresh record of each stream after healing.
 ACCEPTED_WITHIN, STORED_WITHIN = 10.0, 15.0
 DRAIN_SECONDS = 90
 #: Once the consumer has drained and ended, nothing may be left; a few times it may have been too early.
@@ -28,7 +27,7 @@ DRAINS = 5
 #: Before the harm, from load's beginning, and after the healing.
 LEAD_SECONDS, TAIL_SECONDS = (0.3, 2.0), 1.0
 
-Make = Callable[[Fault, Numbered], Weir]
+Make = Callable[[Fault, Mapping[str, Numbered]], Weir]
 
 
 def run(make: Make, fault: Fault, number: int, seed: int, say: Callable[[str], None]) -> Outcome:
@@ -36,7 +35,7 @@ def run(make: Make, fault: Fault, number: int, seed: int, say: Callable[[str], N
 
     The choices follow from the seed, the fault's name and the number of the run.
     """
-    moment, numbered = fault.moment(number), Numbered()
+    moment, numbered = fault.moment(number), all_numbered()
     outcome = Outcome(fault.name, number, moment.name)
     own_seed = f"{seed}/{fault.name}/{number}"
     chance = Random(own_seed)
@@ -83,45 +82,51 @@ def _break_and_heal(weir: Weir, fault: Fault, chance: Random, outcome: Outcome, 
     finally:
         outcome.healed = time.monotonic()
     say("healed")
-    _fresh_reading(weir, outcome)
+    _fresh_records(weir, outcome)
     time.sleep(TAIL_SECONDS)
 
 
-def _fresh_reading(weir: Weir, outcome: Outcome) -> None:
-    """Send one reading after the other until one is accepted, and wait until that one is stored."""
-    sender = Sender(weir.port, weir.devices[0], weir.numbered, weir.log)
+def _fresh_records(weir: Weir, outcome: Outcome) -> None:
+    """Send one record of each stream after the other until one is accepted, and wait until those are stored."""
     healed = time.monotonic()
-    while True:
-        sent, body = sender.submit(1)
-        if sender.attempt(sent, body) == ACCEPTED:
-            break
-        if time.monotonic() > healed + 2 * ACCEPTED_WITHIN:
-            raise Unavailable(f"no fresh reading was accepted within {2 * ACCEPTED_WITHIN:.0f} s of healing")
-        time.sleep(0.1)
-    sender.close()
+    fresh = [_accepted(weir, numbered, healed) for numbered in weir.numbered.values()]
     outcome.accepted_seconds = time.monotonic() - healed
     if outcome.accepted_seconds > ACCEPTED_WITHIN:
-        outcome.complaints.append(f"a fresh reading was accepted only after {outcome.accepted_seconds:.1f} s")
-    complaint = f"a fresh reading was not stored within {2 * STORED_WITHIN:.0f} s"
-    weir.wait_for(lambda: weir.is_stored(sent.first), complaint, 2 * STORED_WITHIN)
+        outcome.complaints.append(f"fresh records were accepted only after {outcome.accepted_seconds:.1f} s")
+    for sent in fresh:
+        complaint = f"a fresh record of {sent.stream} was not stored within {2 * STORED_WITHIN:.0f} s"
+        weir.wait_for(lambda sent=sent: weir.is_stored(sent), complaint, 2 * STORED_WITHIN)  # type: ignore[misc]
     outcome.stored_seconds = time.monotonic() - healed
     if outcome.stored_seconds > STORED_WITHIN:
-        outcome.complaints.append(f"a fresh reading was stored only after {outcome.stored_seconds:.1f} s")
+        outcome.complaints.append(f"fresh records were stored only after {outcome.stored_seconds:.1f} s")
+
+
+def _accepted(weir: Weir, numbered: Numbered, healed: float) -> Sent:
+    """Send one record after the other until one is accepted. Raises Unavailable."""
+    with closing(weir.sender()) as sender:
+        while True:
+            sent, request = sender.submit(numbered, 1)
+            if sender.attempt(sent, request) == ACCEPTED:
+                return sent
+            if time.monotonic() > healed + 2 * ACCEPTED_WITHIN:
+                what = f"no fresh record of {sent.stream}"
+                raise Unavailable(f"{what} was accepted within {2 * ACCEPTED_WITHIN:.0f} s of healing")
+            time.sleep(0.1)
 
 
 def _drain(weir: Weir, outcome: Outcome) -> None:
     """End the API, let the consumer write what is queued, end it, and see that nothing is left in its hands."""
     _end_kindly(weir, "api", outcome)
     for _ in range(DRAINS):
-        weir.wait_for(lambda: weir.queued() == 0, f"{READINGS.queue} does not drain", DRAIN_SECONDS)
-        weir.wait_for(weir.is_archived, f"{READINGS.dead_queue} does not drain", DRAIN_SECONDS)
+        weir.wait_for(lambda: weir.queued() == 0, "the queues do not drain", DRAIN_SECONDS)
+        weir.wait_for(weir.is_archived, "the queues of dead letters do not drain", DRAIN_SECONDS)
         outcome.redeliveries = weir.redeliveries()
         for name in weir.services.names("consumer"):
             _end_kindly(weir, name, outcome)
         if weir.queued() == weir.unarchived() == 0:
             return
         weir.services.start("consumer")
-    outcome.complaints.append(f"{weir.queued()} messages are left in {READINGS.queue}")
+    outcome.complaints.append(f"{weir.queued()} messages are left in the queues")
 
 
 def _end_kindly(weir: Weir, name: str, outcome: Outcome) -> None:
@@ -131,13 +136,20 @@ def _end_kindly(weir: Weir, name: str, outcome: Outcome) -> None:
 
 
 def _judge(weir: Weir, outcome: Outcome) -> None:
-    rows, dead = weir.rows(), letters.dead(weir.database, weir.devices)
-    sent = weir.log.read()
-    wrong = [one.id for one in sent if one.digest and not is_what_was_sent(weir.numbered, one)]
-    if wrong:
-        outcome.complaints.append(f"{len(wrong)} submissions in the oracle log are not what was sent")
-    verdict: Verdict = judge(
-        weir.numbered, sent, rows, dead, malformed=weir.malformed, mended=weir.mended, gone_until=weir.gone_until
-    )
-    outcome.verdict = verdict
-    outcome.complaints += verdict.complaints()
+    everything = weir.log.read()
+    for name, numbered in weir.numbered.items():
+        sent = [one for one in everything if one.stream == name]
+        wrong = [one.id for one in sent if one.digest and not is_what_was_sent(numbered, one)]
+        if wrong:
+            outcome.complaints.append(f"{name}: {len(wrong)} submissions in the oracle log are not what was sent")
+        verdict = judge(
+            numbered,
+            sent,
+            weir.rows(numbered),
+            letters.dead(weir.database, numbered, weir.devices),
+            malformed=weir.malformed[name],
+            mended=weir.mended,
+            gone_until=weir.gone_until.get(name),
+        )
+        outcome.verdict = verdict if outcome.verdict is None else outcome.verdict + verdict
+        outcome.complaints += [f"{name}: {complaint}" for complaint in verdict.complaints()]

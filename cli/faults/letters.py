@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import struct
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -11,10 +10,10 @@ from uuid import UUID
 from pamqp.commands import Basic
 
 from cli.faults.database import Database
-from cli.faults.readings import Device, Row, row_of, row_of_json
+from cli.faults.numbered import Device, Numbered, Row
 from shared.broker.amqp import Connection
 from shared.broker.channel import Channel
-from shared.streams import READINGS
+from shared.streams import Stream
 from shared.streams.stream import COPY, EXCHANGE, split_rows
 
 _HEARTBEAT = timedelta(seconds=10)
@@ -34,12 +33,12 @@ async def _channel(url: str) -> AsyncIterator[Channel]:
             await connection.close()
 
 
-def publish(url: str, messages: Iterable[Raw]) -> None:
-    """Publish to the stream's exchange and wait for every confirm. Raises WeirError, or TimeoutError."""
+def publish(url: str, stream: Stream, messages: Iterable[Raw]) -> None:
+    """Publish to a stream's queue and wait for every confirm. Raises WeirError, or TimeoutError."""
 
     async def publish_all() -> None:
         async with _channel(url) as channel:
-            confirms = [channel.publish(EXCHANGE, READINGS.name, body, properties) for properties, body in messages]
+            confirms = [channel.publish(EXCHANGE, stream.name, body, properties) for properties, body in messages]
             await asyncio.gather(*confirms)
 
     asyncio.run(publish_all())
@@ -56,25 +55,29 @@ def ready(url: str, queue: str) -> int:
     return asyncio.run(ask())
 
 
-def dead(database: Database, devices: Iterable[Device]) -> list[Row | None]:
-    """Read every archived dead letter: the reading in it, or None when there is none. What was replayed is none any more."""
+def dead(database: Database, numbered: Numbered, devices: Iterable[Device]) -> list[Row | None]:
+    """Read every archived dead letter of a stream: the record in it, or None when there is none.
+
+    What was replayed is none any more.
+    """
     keys = {device.id: device.key for device in devices}
-    found = database.rows("SELECT body, content_type FROM dead_letters WHERE state <> 'replayed'")
-    return [row for body, content_type in found for row in rows_of(bytes(body), content_type, keys)]
+    query = "SELECT body, content_type FROM dead_letters WHERE stream = %(stream)s AND state <> 'replayed'"
+    found = database.rows(query, {"stream": numbered.stream.name})
+    return [row for body, content_type in found for row in rows_of(numbered, bytes(body), content_type, keys)]
 
 
-def rows_of(body: bytes, content_type: str, keys: Mapping[UUID, int]) -> Sequence[Row | None]:
-    """The readings of one letter, by the keys of their devices. A whole submission holds its rows back to back."""
+def rows_of(numbered: Numbered, body: bytes, content_type: str, keys: Mapping[UUID, int]) -> Sequence[Row | None]:
+    """The records of one letter, by the keys of their devices. A whole submission holds its rows back to back."""
     if content_type != COPY:
-        return [_row_of_json(body, keys)]
+        return [_row_of_json(numbered, body, keys)]
     try:
-        return [row_of(row) for row in split_rows(body)] or [None]
-    except (ValueError, struct.error):
+        return [numbered.row_of(row) for row in split_rows(body)] or [None]
+    except ValueError:
         return [None]
 
 
-def _row_of_json(body: bytes, keys: Mapping[UUID, int]) -> Row | None:
+def _row_of_json(numbered: Numbered, body: bytes, keys: Mapping[UUID, int]) -> Row | None:
     try:
-        return row_of_json(json.loads(body), keys)
+        return numbered.row_of_json(json.loads(body), keys)
     except (ValueError, KeyError, TypeError):
         return None

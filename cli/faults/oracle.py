@@ -4,7 +4,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,11 +24,11 @@ class Answer:
 
 @dataclass
 class Sent:
-    """One submission: readings `first` to `first + count - 1` of one device, and every answer to it."""
+    """One submission: the numbers of its records, of one stream and one device, and every answer to it."""
 
     id: int
-    first: int
-    count: int
+    stream: str
+    numbers: list[int]
     device_key: int
     keyed: bool
     digest: str
@@ -36,10 +36,6 @@ class Sent:
     #: Numbers of those that can never be stored as they are.
     bad: list[int] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
-
-    @property
-    def numbers(self) -> range:
-        return range(self.first, self.first + self.count)
 
     @property
     def accepted_at(self) -> float | None:
@@ -67,21 +63,24 @@ class OracleLog:
         self._syncing = threading.Thread(target=self._sync_often, name="oracle", daemon=True)
         self._syncing.start()
 
-    def take(self, count: int) -> int:
-        """Give out `count` numbers that nobody else has; return the first."""
+    def take(self, count: int) -> list[int]:
+        """Give out `count` numbers that nobody else has."""
         with self._lock:
             first = self._numbers
             self._numbers += count
-            return first
+            return list(range(first, self._numbers))
 
     @property
     def numbers(self) -> int:
         return self._numbers
 
-    def sent(self, first: int, count: int, device_key: int, digest: str, *, keyed: bool, bad: list[int]) -> Sent:
+    def sent(
+        self, stream: str, numbers: Sequence[int], device_key: int, digest: str, *, keyed: bool, bad: Sequence[int] = ()
+    ) -> Sent:
         """Write down what is about to be sent."""
         with self._lock:
-            one = Sent(self._submissions, first, count, device_key, keyed, digest, time.monotonic(), bad)
+            now = time.monotonic()
+            one = Sent(self._submissions, stream, list(numbers), device_key, keyed, digest, now, list(bad))
             self._submissions += 1
             self._write({"sent": {name: value for name, value in asdict(one).items() if name != "answers"}})
         return one
@@ -90,7 +89,7 @@ class OracleLog:
         """Write down what came back for one attempt, which began at that moment."""
         now = time.monotonic()
         with self._lock:
-            self.accepted += sent.count if status == ACCEPTED else 0
+            self.accepted += len(sent.numbers) if status == ACCEPTED else 0
             self._write({"answer": sent.id, "status": status, "at": now, "seconds": now - began})
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ class Outcome:
     moment: str
     verdict: Verdict | None = None
     complaints: list[str] = field(default_factory=list)
-    #: From healing until a fresh reading was accepted, and until it was stored.
+    #: From healing until a fresh record of each stream was accepted, and until it was stored.
     accepted_seconds: float | None = None
     stored_seconds: float | None = None
     #: Every answer of the run, and the time they took while the fault lasted.

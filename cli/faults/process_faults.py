@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from contextlib import ExitStack
+from itertools import cycle, islice
 from random import Random
 from signal import Signals
 from uuid import uuid4
@@ -12,9 +13,10 @@ from cli.faults.database_faults import COMMIT
 from cli.faults.fault import fault
 from cli.faults.outcome import UNAVAILABLE, cut_before
 from cli.faults.proxy import Trap
-from cli.faults.senders import BURST, STEADY, Moment, Sender, Senders
+from cli.faults.senders import BURST, STEADY, Moment, Senders
 from cli.faults.weir import Weir
 from cli.programs import HOST
+from shared.streams import STREAMS
 
 _OVERLOAD = Moment("overload", 150, 0.0, 20)
 
@@ -30,7 +32,7 @@ def consumer_killed(weir: Weir, chance: Random) -> None:
 @fault("consumer-killed-in-copy", "18", starred=True)
 def consumer_killed_in_copy(weir: Weir, chance: Random) -> None:
     """The consumer is killed with -9 in the middle of a COPY."""
-    weir.spring(Trap(b"COPY readings", forward=True, skip=chance.randrange(3)))
+    weir.spring(Trap(b"COPY " + chance.choice(STREAMS).table.encode(), forward=True, skip=chance.randrange(3)))
     weir.services.restart("consumer", Signals.SIGKILL)
 
 
@@ -85,11 +87,10 @@ def api_terminated(weir: Weir, chance: Random) -> None:
 @fault("same-key-in-parallel", "52", quick=True)
 def same_key_in_parallel(weir: Weir, chance: Random) -> None:
     """Five send the same submission under the same Idempotency-Key at the same moment, thirty times."""
-    senders = [Sender(weir.port, weir.devices[0], weir.numbered, weir.log) for _ in range(5)]
-    for _ in range(30):
-        key = str(uuid4())
-        sent, body = senders[0].submit(chance.choice([1, 3, 50]), key=key)
-        threads = [threading.Thread(target=one.attempt, args=(sent, body, key)) for one in senders]
+    senders = [weir.sender() for _ in range(5)]
+    for numbered in islice(cycle(weir.numbered.values()), 30):
+        sent, request = senders[0].submit(numbered, chance.choice([1, 3, 50]), key=str(uuid4()))
+        threads = [threading.Thread(target=one.attempt, args=(sent, request)) for one in senders]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -104,7 +105,7 @@ _SMALL = {f"WEIR_{name}_LIMIT": "200" for name in ("WAITING", "SUBMISSION", "MES
 
 @fault("overload", "54", moments=(STEADY,), settings=_SMALL)
 def overload(weir: Weir, chance: Random) -> None:
-    """150 senders more, without a pause, for twenty seconds; 200 readings may wait in the API, the rest is refused."""
+    """150 senders more, without a pause, for twenty seconds; 200 records of a stream may wait in the API, the rest is refused."""
     before = weir.services.peak_mb["api"]
     crowd = Senders(weir.port, weir.devices, weir.numbered, weir.log, _OVERLOAD, str(chance.random()))
     time.sleep(20)

@@ -34,7 +34,7 @@ class Record(msgspec.Struct, frozen=True):
     corrupt: int
     recovered: int
     innocents: int
-    #: From healing until a fresh reading was stored.
+    #: From healing until a fresh record of each stream was stored.
     median_seconds: float | None
     most_seconds: float | None
     answers: dict[str, int]
@@ -117,6 +117,6 @@ def _notes(outcomes: Sequence[Outcome]) -> list[str]:
     gone = sum(one.verdict.gone for one in outcomes if one.verdict)
     if gone:
         notes.append(
-            f"{outcomes[0].fault}: {gone:,} accepted readings were in the queue that was deleted, and went with it."
+            f"{outcomes[0].fault}: {gone:,} accepted records were in a queue that was deleted, and went with it."
         )
     return notes

@@ -3,19 +3,20 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
+from cli.faults.numbered import Numbered, Row, digest
 from cli.faults.oracle import Sent
-from cli.faults.readings import Numbered, Row, digest
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Readings by what became of them."""
+    """Records by what became of them. Verdicts of two streams add up."""
 
     #: Answered 202, and in none of rows and dead letters.
     lost: frozenset[int]
-    #: Rows nobody sent, and letters of readings nobody sent.
+    #: Rows nobody sent, and letters of records nobody sent.
     unexpected: int
     #: Of which a row or a dead letter is not bit by bit what was sent.
     corrupt: frozenset[int]
@@ -25,7 +26,7 @@ class Verdict:
     innocents: frozenset[int]
     #: Stored though they were made not to fit.
     spared: frozenset[int]
-    #: Letters that hold no reading, and how many there should be.
+    #: Letters that hold no record, and how many there should be.
     unreadable: int
     malformed: int
     accepted: int
@@ -35,6 +36,9 @@ class Verdict:
     recovered: int
     #: Gone with a queue that was deleted: only a fault that deletes one has any.
     gone: int = 0
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(*(_joined(*pair) for pair in zip(_values(self), _values(other), strict=True)))
 
     def complaints(self) -> list[str]:
         found = {
@@ -61,8 +65,8 @@ def judge(
     mended: AbstractSet[int] = frozenset(),
     gone_until: float | None = None,
 ) -> Verdict:
-    """Compare. `letters` are the records in the dead letters, None for each that holds no reading; `mended` were bad
-    and are to be stored all the same.
+    """Compare what was sent of one stream. `letters` are the records in its dead letters, None for each that holds none;
+    `mended` were bad and are to be stored all the same.
 
     What was accepted before `gone_until` and is nowhere counts as gone: its queue was deleted at that moment.
     """
@@ -102,21 +106,26 @@ def judge(
 
 
 def is_what_was_sent(numbered: Numbered, sent: Sent) -> bool:
-    """Whether the readings made again are the bytes that were sent: otherwise the comparison would mean nothing."""
-    bodies = [numbered.body(sent.first, sent.count, single=False)]
-    if sent.count == 1:
-        bodies.append(numbered.body(sent.first, 1, single=True))
-    return any(digest(body) == sent.digest for body in bodies)
+    """Whether the records made again are the bytes that were sent: otherwise the comparison would mean nothing."""
+    return digest(numbered.body(sent.numbers, single=len(sent.numbers) == 1)) == sent.digest
 
 
 def _accepted(sent: Iterable[Sent]) -> dict[int, float]:
-    """When each accepted reading was accepted."""
+    """When each accepted record was accepted: of one that was sent in several submissions, the last."""
     found: dict[int, float] = {}
     for one in sent:
         moment = one.accepted_at
         if moment is not None:
-            found.update(dict.fromkeys(one.numbers, moment))
+            found.update((number, max(moment, found.get(number, moment))) for number in one.numbers)
     return found
+
+
+def _values(verdict: Verdict) -> list[Any]:
+    return [getattr(verdict, one.name) for one in fields(verdict)]
+
+
+def _joined(one: Any, other: Any) -> Any:
+    return one | other if isinstance(one, frozenset) else one + other
 
 
 def _identified(

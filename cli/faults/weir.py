@@ -3,9 +3,9 @@
 import json
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,27 +15,33 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cli.faults import letters
 from cli.faults.database import Database
-from cli.faults.oracle import ACCEPTED, OracleLog
+from cli.faults.numbered import Device, Numbered, Row
+from cli.faults.oracle import ACCEPTED, OracleLog, Sent
 from cli.faults.proxy import Proxy, Trap
-from cli.faults.readings import Device, Numbered, Row, table_row
+from cli.faults.senders import Sender
 from cli.faults.services import Services
 from cli.programs import HOST, free_ports, wait_until
 from cli.running import PrivateServers
 from cli.servers import DEPLOY, NAME, PostgresServer, RabbitServer
+from shared.broker.messages import Group
 from shared.errors import Unavailable
-from shared.streams import READINGS
+from shared.streams import STREAMS, Stream
 
 DEVICES = 4
 READY_SECONDS = 30
 HEARD_SECONDS = 0.5
-_ROWS = "SELECT device_key, time, x, y, z FROM readings"
 
 
 class Weir:
     """What a fault may break, and the means to."""
 
     def __init__(
-        self, servers: PrivateServers, name: str, folder: Path, numbered: Numbered, settings: Mapping[str, str]
+        self,
+        servers: PrivateServers,
+        name: str,
+        folder: Path,
+        numbered: Mapping[str, Numbered],
+        settings: Mapping[str, str],
     ) -> None:
         assert isinstance(servers.postgres.server, PostgresServer)
         assert isinstance(servers.rabbit.server, RabbitServer)
@@ -44,12 +50,12 @@ class Weir:
         self.name, self.numbered = name, numbered
         #: What a fault found wrong that the verdict does not look at.
         self.complaints: list[str] = []
-        #: Messages published to be dead-lettered whole.
-        self.malformed = 0
-        #: Numbers of readings that were dead letters and were mended.
+        #: Of each stream: messages published to be dead-lettered whole.
+        self.malformed: Counter[str] = Counter()
+        #: Numbers of records that were dead letters and were mended.
         self.mended: set[int] = set()
-        #: When a queue was deleted: what was in it is gone.
-        self.gone_until: float | None = None
+        #: When a stream's queue was deleted: what was in it is gone.
+        self.gone_until: dict[str, float] = {}
         self.log = OracleLog(folder / "oracle.jsonl")
         self._postgres_base = self.postgres_server.url.rpartition("/")[0]
         self.amqp_url = f"{self.rabbit_server.url.rpartition('/')[0]}/{name}"
@@ -106,9 +112,13 @@ class Weir:
         self.consumer_to_database.set_trap(trap)
         self.wait_for(trap.sprung.is_set, "the consumer did not walk into a trap")
 
-    def everything_queued_is_gone(self) -> None:
-        """The queue was deleted: what was in it is gone, also what was confirmed just before its sender heard of it."""
-        self.gone_until = time.monotonic() + HEARD_SECONDS
+    def sender(self) -> Sender:
+        return Sender(self.port, self.devices[0], self.log)
+
+    def delete_queue(self, stream: Stream) -> None:
+        """What was in it is gone, also what was confirmed just before its sender heard of it."""
+        self.management("DELETE", f"queues/{{vhost}}/{stream.queue}")
+        self.gone_until[stream.name] = time.monotonic() + HEARD_SECONDS
 
     def sql(self, statement: str) -> list[Any]:
         """Run a statement in this Weir's database."""
@@ -140,47 +150,62 @@ class Weir:
         wait_until(condition, seconds, complaint)
 
     def wait_until_accepted(self, more: int, seconds: float = READY_SECONDS) -> None:
-        """Wait until so many more readings are accepted. Raises Unavailable."""
+        """Wait until so many more records are accepted. Raises Unavailable."""
         goal = self.log.accepted + more
-        self.wait_for(lambda: self.log.accepted >= goal, f"{more} more readings are not accepted", seconds)
+        self.wait_for(lambda: self.log.accepted >= goal, f"{more} more records are not accepted", seconds)
 
-    def publish(self, messages: list[letters.Raw]) -> None:
-        letters.publish(self.amqp_url, messages)
+    def publish_malformed(self, stream: Stream, messages: list[letters.Raw]) -> None:
+        """Publish messages each of which is to be dead-lettered whole."""
+        self.malformed[stream.name] += len(messages)
+        letters.publish(self.amqp_url, stream, messages)
 
-    def publish_readings(self, messages: list[letters.Raw], first: int, count: int, bad: list[int]) -> None:
-        """Publish readings of the first device as messages, and keep in the log which of them are bad."""
-        sent = self.log.sent(first, count, self.devices[0].key, "", keyed=False, bad=bad)
+    def publish_group(self, numbered: Numbered, numbers: list[int], bad: list[int]) -> None:
+        """Publish a message of records, and keep in the log which of them are bad."""
+        key = self.devices[0].key
+        group = Group(numbered.stream, opened=0.0)
+        rows = [numbered.copy_tuple(number, key, bad=number in bad) for number in numbers]
+        group.add(b"".join(rows), len(rows))
+        sent = self.log.sent(numbered.stream.name, numbers, key, "", keyed=False, bad=bad)
         began = time.monotonic()
-        self.publish(messages)
+        letters.publish(self.amqp_url, numbered.stream, [(group.properties(), group.body())])
         self.log.answered(sent, ACCEPTED, began)
 
-    def queued(self) -> int:
-        return letters.ready(self.amqp_url, READINGS.queue)
+    def queued(self, stream: Stream | None = None) -> int:
+        """How many messages wait: of one stream, or of all."""
+        streams = STREAMS if stream is None else (stream,)
+        return sum(letters.ready(self.amqp_url, one.queue) for one in streams)
+
+    def policy(self, stream: Stream) -> str | None:
+        """The name of the policy that its queue has."""
+        name: str | None = self._queue(stream.queue).get("policy")
+        return name
 
     def unarchived(self) -> int:
-        return letters.ready(self.amqp_url, READINGS.dead_queue)
+        return sum(letters.ready(self.amqp_url, stream.dead_queue) for stream in STREAMS)
 
     def is_archived(self) -> bool:
         """Whether no dead letter waits, nor is in the archiver's hands as far as the broker has counted by now."""
-        queue = self.management("GET", f"queues/{{vhost}}/{READINGS.dead_queue}")
-        return not self.unarchived() and not queue.get("messages", 0)
+        queues = [self._queue(stream.dead_queue) for stream in STREAMS]
+        return not self.unarchived() and not any(queue.get("messages", 0) for queue in queues)
 
     def consumers(self) -> int:
-        """How many processes consume, as far as the broker has counted by now."""
-        queue = self.management("GET", f"queues/{{vhost}}/{READINGS.queue}")
-        return len({one["channel_details"]["connection_name"] for one in queue.get("consumer_details", [])})
+        """How many processes consume every stream, as far as the broker has counted by now."""
+        found = [self._queue(stream.queue).get("consumer_details", []) for stream in STREAMS]
+        return min(len({one["channel_details"]["connection_name"] for one in details}) for details in found)
 
     def redeliveries(self) -> int:
         """How often the broker has delivered again, as far as it has counted by now and since it started."""
-        found = self.management("GET", f"queues/{{vhost}}/{READINGS.queue}").get("message_stats", {})
-        return int(found.get("redeliver", 0))
+        found = [self._queue(stream.queue).get("message_stats", {}) for stream in STREAMS]
+        return sum(int(one.get("redeliver", 0)) for one in found)
 
-    def rows(self) -> list[Row]:
-        return [table_row(*row) for row in self.database.rows(_ROWS)]
+    def rows(self, numbered: Numbered) -> list[Row]:
+        return [numbered.table_row(row) for row in self.database.rows(numbered.query)]
 
-    def is_stored(self, number: int) -> bool:
-        moment = self.numbered.reading(number)["timestamp"]
-        return bool(self.database.rows("SELECT 1 FROM readings WHERE time = %(at)s", {"at": moment}))
+    def is_stored(self, sent: Sent) -> bool:
+        """Whether its first record is."""
+        numbered = self.numbered[sent.stream]
+        query = f"SELECT 1 FROM {numbered.stream.table} WHERE time = %(at)s"  # noqa: S608 - a name of ours
+        return bool(self.database.rows(query, {"at": numbered.moment(sent.numbers[0])}))
 
     def has_receipt(self, receipt: str) -> bool:
         return bool(self.database.rows("SELECT 1 FROM receipts WHERE id = %(id)s", {"id": receipt}))
@@ -190,13 +215,14 @@ class Weir:
         return len(self.sql("SELECT 1 FROM dead_letters"))
 
     def mend(self, letter_id: str) -> None:
-        """Put the reading as it should have been into a dead letter that is open. Raises HTTPStatusError."""
+        """Put the record as it should have been into a dead letter that is open. Raises HTTPStatusError."""
         path = f"/ops/dead-letters/{letter_id}"
-        (record,) = self.http.get(path).raise_for_status().json()["records"]
-        number = self.numbered.number(datetime.fromisoformat(record["timestamp"]))
+        letter = self.http.get(path).raise_for_status().json()
+        numbered = self.numbered[letter["stream"]]
+        (record,) = letter["records"]
+        number, _ = numbered.candidates(numbered.row_of_json(record, {one.id: one.key for one in self.devices}))
         self.mended.add(number)
-        record |= dict(zip("xyz", self.numbered.axes(number), strict=True))
-        self.http.patch(path, json={"records": [record]}).raise_for_status()
+        self.http.patch(path, json={"records": [record | numbered.record(number)]}).raise_for_status()
 
     def replay(self, **selection: object) -> None:
         """Replay the dead letters that there are. Raises HTTPError."""
@@ -232,6 +258,9 @@ class Weir:
         for policy in json.loads((DEPLOY / "definitions.json").read_text())["policies"]:
             content = {key: policy[key] for key in ("pattern", "definition", "priority", "apply-to")}
             self.management("PUT", f"policies/{{vhost}}/{policy['name']}", content)
+
+    def _queue(self, name: str) -> Any:
+        return self.management("GET", f"queues/{{vhost}}/{name}")
 
     def _environment(self, broker: Proxy, database_port: int) -> dict[str, str]:
         return {

@@ -13,26 +13,29 @@ from typer import BadParameter
 from cli.faults.command import faults
 from cli.faults.engine import complaining
 from cli.faults.letters import rows_of
+from cli.faults.numbered import KINDS, Events, Readings, bits, digest
 from cli.faults.oracle import ACCEPTED, Answer, Sent, oracle_log
 from cli.faults.outcome import Outcome, cut_before
-from cli.faults.readings import Numbered, bits, digest, row_of
 from cli.faults.record import Record, keep
 from cli.faults.report import BEGIN, END, page, summary, with_summary
 from cli.faults.services import Services
 from cli.faults.table import FAULTS
 from cli.faults.verdict import is_what_was_sent, judge
 from shared.errors import Misconfigured
-from shared.streams import readings
+from shared.streams import events, readings
 from shared.streams.letters import records_of
 from shared.streams.stream import COPY, JSON, TimeBounds
 
 KEY, DEVICE = 7, UUID(int=7)
-NUMBERED = Numbered(datetime(2026, 1, 31, tzinfo=UTC))
+NUMBERED = Readings(datetime(2026, 1, 31, tzinfo=UTC))
+EVENTS = Events(datetime(2026, 1, 31, tzinfo=UTC))
+EACH_KIND = pytest.mark.parametrize("kind", [NUMBERED, EVENTS], ids=list(KINDS))
 
 
 def sent(first, count=1, *statuses, bad=()):
     answers = [Answer(status, at=float(n), seconds=0.1) for n, status in enumerate(statuses)]
-    return Sent(first, first, count, KEY, keyed=False, digest="", at=0.0, bad=list(bad), answers=answers)
+    numbers = list(range(first, first + count))
+    return Sent(first, "readings", numbers, KEY, keyed=False, digest="", at=0.0, bad=list(bad), answers=answers)
 
 
 def row(number):
@@ -40,7 +43,7 @@ def row(number):
 
 
 def letter(number, *, bad=False):
-    return row_of(NUMBERED.copy_tuple(number, KEY, bad=bad))
+    return NUMBERED.row_of(NUMBERED.copy_tuple(number, KEY, bad=bad))
 
 
 def test_all_stored_once_is_no_complaint():
@@ -90,16 +93,72 @@ def test_mended_reading_is_stored_as_it_was_mended():
     assert verdict.complaints() == []
 
 
+@EACH_KIND
 @pytest.mark.parametrize("number", range(9))
-def test_letter_in_json_is_compared_as_one_in_rows(number):
-    rows = NUMBERED.copy_tuple(number, KEY, bad=True)
-    (record,) = records_of(readings.READINGS, rows, COPY, {KEY: DEVICE}, whole=False)
-    assert rows_of(record, JSON, {DEVICE: KEY}) == rows_of(rows, COPY, {}) == [NUMBERED.row(number, KEY, bad=True)]
+def test_letter_in_json_is_compared_as_one_in_rows(kind, number):
+    rows = kind.copy_tuple(number, KEY, bad=True)
+    (record,) = records_of(kind.stream, rows, COPY, {KEY: DEVICE}, whole=False)
+    assert rows_of(kind, record, JSON, {DEVICE: KEY}) == rows_of(kind, rows, COPY, {})
+    assert rows_of(kind, rows, COPY, {}) == [kind.row(number, KEY, bad=True)] != [kind.row(number, KEY)]
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"timestamp": "2026-01-31T00:00:00Z", "x": 1}'])
-def test_letter_without_a_reading_holds_none(body):
-    assert rows_of(body, JSON, {DEVICE: KEY}) == rows_of(body, COPY, {}) == [None]
+@EACH_KIND
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"{}", b'{"timestamp": "2026-01-31T00:00:00Z", "x": 1}', b'{"event_id": "1", "occurred_at": ""}'],
+)
+def test_letter_without_a_record_holds_none(kind, body):
+    assert rows_of(kind, body, JSON, {DEVICE: KEY}) == rows_of(kind, body, COPY, {}) == [None]
+
+
+@EACH_KIND
+@pytest.mark.parametrize("number", [0, 1, 97, 149_999])
+def test_numbers_are_found_again(kind, number):
+    assert kind.candidates(kind.row(number, KEY)) == (number, number)
+
+
+@pytest.mark.parametrize("number", [0, 1, 149_999])
+def test_reading_that_is_sent_is_the_one_that_is_compared(number):
+    encoded = readings.encode_one(NUMBERED.body([number], single=True), KEY, 0, TimeBounds(0, 1 << 62))
+    assert encoded == NUMBERED.copy_tuple(number, KEY)
+    assert NUMBERED.row_of(encoded) == row(number)
+
+
+@pytest.mark.parametrize("number", [0, 1, 149_999])
+def test_event_that_is_sent_is_the_one_that_is_compared(number):
+    submission = events.decode(EVENTS.body([number], single=True), JSON, 0, TimeBounds(0, 1 << 62))
+    rows, records, rejected = submission.encode({})
+    assert (records, rejected) == (1, [])
+    assert EVENTS.row_of(rows) == EVENTS.row_of(EVENTS.copy_tuple(number, KEY)) == EVENTS.row(number, KEY)
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_event_that_differs_in_any_field_is_corrupt_or_unexpected(place):
+    stored = list(EVENTS.row(4, KEY))
+    stored[place] = EVENTS.row(5, KEY)[place]
+    verdict = judge(EVENTS, [sent(4, 1, ACCEPTED)], [tuple(stored)], [])
+    assert verdict.corrupt == {4}
+
+
+def test_event_that_was_sent_twice_is_stored_once():
+    again = [sent(0, 2, ACCEPTED), sent(1, 2, ACCEPTED)]
+    rows = [EVENTS.row(number, KEY) for number in range(3)]
+    verdict = judge(EVENTS, again, rows, [])
+    assert (verdict.complaints(), verdict.accepted, verdict.stored) == ([], 3, 3)
+    assert judge(EVENTS, again, [*rows, rows[1]], []).duplicates == {1}
+
+
+def test_event_that_was_accepted_again_after_its_queue_was_deleted_is_not_gone():
+    again = [sent(0, 1, ACCEPTED), sent(0, 1, 503, ACCEPTED)]
+    verdict = judge(EVENTS, again, [], [], gone_until=0.5)
+    assert (verdict.gone, verdict.lost) == (0, {0})
+
+
+def test_verdicts_of_two_streams_add_up():
+    lost = judge(NUMBERED, [sent(0, 2, ACCEPTED)], [row(0)], [None], malformed=1)
+    twice = judge(EVENTS, [sent(2, 1, ACCEPTED)], [EVENTS.row(2, KEY)] * 2, [])
+    both = lost + twice
+    assert (both.lost, both.duplicates, both.accepted, both.stored, both.malformed) == ({1}, {2}, 3, 2, 1)
 
 
 @pytest.mark.parametrize(
@@ -296,25 +355,17 @@ def test_every_fault_says_what_it_does(fault):
 
 def test_log_is_read_back_as_it_was_written(tmp_path):
     with oracle_log(tmp_path / "oracle.jsonl") as log:
-        first = log.take(2)
-        body = NUMBERED.body(first, 2, single=False)
-        one = log.sent(first, 2, KEY, digest(body), keyed=True, bad=[])
+        numbers = log.take(2)
+        body = NUMBERED.body(numbers, single=False)
+        one = log.sent("readings", numbers, KEY, digest(body), keyed=True)
         log.answered(one, 503, one.at)
         log.answered(one, ACCEPTED, one.at)
         (found,) = log.read()
     assert [answer.status for answer in found.answers] == [503, ACCEPTED]
-    assert found.numbers == range(2)
+    assert found.numbers == [0, 1]
     assert is_what_was_sent(NUMBERED, found)
-    found.first += 1
+    found.numbers[1] += 1
     assert not is_what_was_sent(NUMBERED, found)
-
-
-@pytest.mark.parametrize("number", [0, 1, 149_999])
-def test_what_is_sent_is_what_is_compared(number):
-    body = NUMBERED.body(number, 1, single=True)
-    encoded = readings.encode_one(body, KEY, 0, TimeBounds(0, 1 << 62))
-    assert encoded == NUMBERED.copy_tuple(number, KEY)
-    assert row_of(encoded) == row(number)
 
 
 def test_error_without_a_word_is_a_complaint_and_ends_no_run():
