@@ -159,4 +159,4 @@ def _beside(bench: Bench, device_id: str, days: Sequence[date]) -> None:
             running.result()
         bench.rig.settle()
 
-    bench.in_turn("cold: ingest", {"alone": alone, "beside a big job": beside})
+    bench.in_turn("cold: ingest", {"alone": alone, "beside a big job": beside}, noisy=True)

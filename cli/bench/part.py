@@ -17,9 +17,13 @@ class Bench:
     figures: Figures
     say: Callable[[str], None]
 
-    def in_turn(self, what: str, measures: Mapping[str, Callable[[], object]]) -> None:
-        """Measure A B A B …, so that what disturbs the machine for a while disturbs all alike."""
-        for number in range(1, self.plan.rounds + 1):
+    def in_turn(self, what: str, measures: Mapping[str, Callable[[], object]], *, noisy: bool = False) -> None:
+        """Measure A B A B …, so that what disturbs the machine for a while disturbs all alike.
+
+        `noisy`: every process wants a processor at once, so that rounds lie far apart and there have to be more.
+        """
+        rounds = self.plan.noisy_rounds if noisy else self.plan.rounds
+        for number in range(1, rounds + 1):
             for name, measure in measures.items():
-                self.say(f"{what}: {name}, round {number} of {self.plan.rounds}")
+                self.say(f"{what}: {name}, round {number} of {rounds}")
                 measure()

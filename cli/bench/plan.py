@@ -6,6 +6,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Plan:
     rounds: int
+    #: Where all processes share the processors.
+    noisy_rounds: int
     #: Of each load, in seconds.
     seconds: int
     #: Written in each round of the storing part.
@@ -18,5 +20,13 @@ class Plan:
     connections: tuple[int, ...] = (1, 64, 256)
 
 
-WHOLE = Plan(rounds=5, seconds=3, readings=1_000_000, single_readings=1_000_000, day_readings=1_000_000, days=10)
-QUICK = Plan(rounds=3, seconds=1, readings=200_000, single_readings=50_000, day_readings=50_000, days=4)
+WHOLE = Plan(
+    rounds=5,
+    noisy_rounds=11,
+    seconds=3,
+    readings=1_000_000,
+    single_readings=1_000_000,
+    day_readings=1_000_000,
+    days=10,
+)
+QUICK = Plan(rounds=3, noisy_rounds=3, seconds=1, readings=200_000, single_readings=50_000, day_readings=50_000, days=4)

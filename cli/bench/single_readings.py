@@ -8,6 +8,8 @@ from cli.programs import wait_until
 
 #: Has no device of Weir's: only the lane looks it up.
 ANY_DEVICE = "00000000-0000-4000-8000-000000000000"
+#: Connections whose ratios have targets.
+JUDGED = 64
 PLAIN_QUEUE = "/api/queues/weir/plain/contents"
 
 
@@ -26,6 +28,7 @@ def measure(bench: Bench) -> None:
                     "the lane": partial(_lane, bench, lane, connections),
                     "the plain reference": partial(_plain, bench, connections),
                 },
+                noisy=connections == JUDGED,
             )
 
 
