@@ -56,7 +56,7 @@ def run(make: Make, fault: Fault, number: int, seed: int, say: Callable[[str], N
         say("judging")
         with complaining(outcome):
             _judge(weir, outcome)
-        outcome.complaints += weir.complaints
+        outcome.complaints += weir.complaints + weir.services.failures
         outcome.peak_mb = {name: round(value) for name, value in weir.services.peak_mb.items()}
         outcome.note_restarts(weir.services.restarts, ends_processes=fault.ends_processes)
     return outcome

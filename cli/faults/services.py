@@ -26,6 +26,8 @@ class Services:
     def __init__(self, folder: Path, environments: Mapping[str, Mapping[str, str]]) -> None:
         #: How often each has ended by itself.
         self.restarts: Counter[str] = Counter()
+        #: Why one that ended by itself could not be started again.
+        self.failures: list[str] = []
         #: The most memory each was seen with, in megabytes.
         self.peak_mb: dict[str, float] = {}
         self._folder = folder
@@ -117,5 +119,13 @@ class Services:
                 for name, process in list(self._running.items()):
                     if process.poll() is not None:
                         self.restarts[name] += 1
-                        self.start(name)
-                    self.peak_mb[name] = max(self.peak_mb.get(name, 0.0), memory_mb(process.pid))
+                        self._start_again(name)
+                    else:
+                        self.peak_mb[name] = max(self.peak_mb.get(name, 0.0), memory_mb(process.pid))
+
+    def _start_again(self, name: str) -> None:
+        try:
+            self.start(name)
+        except OSError as error:
+            del self._running[name]  # whoever ends it is told that it does not run
+            self.failures.append(f"{name} could not be started again: {error.strerror}")

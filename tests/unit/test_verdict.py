@@ -1,6 +1,7 @@
 """The harness of faults can fail: each kind of harm is found in what is left."""
 
 import math
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -21,6 +22,7 @@ from cli.faults.report import BEGIN, END, page, summary, with_summary
 from cli.faults.services import Services
 from cli.faults.table import FAULTS
 from cli.faults.verdict import is_what_was_sent, judge
+from cli.programs import wait_until
 from shared.errors import Misconfigured
 from shared.streams import events, readings
 from shared.streams.letters import records_of
@@ -279,6 +281,24 @@ def test_child_is_started_again_though_a_fault_fails_half_way(tmp_path):
             raise TimeoutError
         assert services.pid("consumer") != first
         assert services.restarts == {}
+
+
+def test_child_that_cannot_be_started_again_is_told_and_the_others_are_watched_on(tmp_path):
+    program = tmp_path / "ends.py"
+    program.write_text("")
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    services = Services(folder, {"api": {}, "consumer": {}})
+    services.replace("consumer", program)
+    with closing(services):
+        services.start("consumer")
+        shutil.rmtree(folder)
+        wait_until(lambda: services.failures, 10, "nobody noticed")
+        assert services.failures == ["consumer could not be started again: No such file or directory"]
+        folder.mkdir()
+        services.replace("api", program)
+        services.start("api")
+        wait_until(lambda: services.restarts["api"] > 0, 10, "nobody watches")
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=list(FAULTS))
