@@ -24,9 +24,10 @@ from cli.faults.services import CHECKOUT
 from cli.faults.table import FAULTS
 from cli.faults.weir import Weir
 from cli.programs import write_if_changed
-from cli.running import PrivateServers, private_servers
+from cli.running import PrivateServers, RunningServer, private_servers
 from cli.servers import RabbitServer
 from shared import logs
+from shared.errors import Unavailable
 from shared.migrations import upgrade
 
 PAGE = CHECKOUT / "docs" / "faults.md"
@@ -99,9 +100,8 @@ def _runs(servers: PrivateServers, fault: Fault, count: int, seed: int) -> Seque
             name = f"{chosen.name.replace('-', '_')}_{number}"
             folder = servers.folder / name
             folder.mkdir()
-            for server in (servers.postgres, servers.rabbit):  # whatever the run before has left
-                server.start()
-                server.ready()
+            for server in (servers.postgres, servers.rabbit):
+                _have_ready(server)
             return Weir(servers, name, folder, numbered, chosen.settings)
 
         with progress.status(title) as line:
@@ -115,6 +115,17 @@ def _runs(servers: PrivateServers, fault: Fault, count: int, seed: int) -> Seque
         _show(title, outcome, time.monotonic() - began)
         outcomes.append(outcome)
     return outcomes
+
+
+def _have_ready(server: RunningServer) -> None:
+    """Whatever the run before has left: the server is there, and a whole one. Raises Unavailable."""
+    server.start()
+    try:
+        server.ready()
+    except Unavailable:
+        server.kill()
+        server.start()
+        server.ready()
 
 
 def _show(title: str, outcome: Outcome, seconds: float) -> None:
