@@ -1,11 +1,11 @@
 """Cold readings, out of sealed files."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import cached_property
-from typing import Any, Literal
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, Literal, NamedTuple, Self
 from uuid import UUID
 
 import numpy as np
@@ -20,12 +20,41 @@ from shared.cold.ordered import BlockDamaged, Blocks, Counts, unpack
 from shared.cold.ordered_manifest import OrderedDevices
 from shared.cold.store import Store
 from shared.errors import ColdFileDamaged
+from shared.exact_sum import ExactSum
 from shared.questions import AXES
 from shared.scope import Scope
 from shared.streams.readings import READINGS
 
 #: Devices of which the manifest is asked for what it knows; of more the files are as quick: docs/analytics.md.
 _FEW = 200
+
+
+class Devices(NamedTuple):
+    """Some devices in one file, summed up: what is known of each would be too much to hold of many days.
+
+    `first` and `last` are times of readings, both included, of whichever device.
+    """
+
+    rows: int
+    first: datetime
+    last: datetime
+    #: By axis.
+    summaries: Mapping[str, Summary]
+
+    @classmethod
+    def of(cls, some: Sequence[DeviceSummary]) -> Self:
+        rows = sum(one.rows for one in some)
+        summaries = {
+            axis: Summary(
+                rows,
+                min(one.min[place] for one in some),
+                max(one.max[place] for one in some),
+                ExactSum([part for one in some for part in one.sum[place]]).parts(),
+            )
+            for place, axis in enumerate(AXES)
+        }
+        first, last = min(one.first for one in some), max(one.last for one in some)
+        return cls(rows, first, last, summaries)
 
 
 class Cold:
@@ -38,7 +67,7 @@ class Cold:
         store: Store,
         file: ColdFile,
         scope: Scope,
-        devices: Sequence[DeviceSummary] | None,
+        devices: Devices | None = None,
         in_order: OrderedDevices | None = None,
     ) -> None:
         self._store = store
@@ -46,11 +75,10 @@ class Cold:
         self._scope = scope
         self._devices = devices
         self._in_order = in_order
-        known: Sequence[DeviceSummary | ColdFile] | None
         # Of other devices in the file, the times would be theirs as well.
-        known = devices if scope.device_keys is not None else [file]
-        self._is_whole = known is not None and all(_is_inside(scope, one.first, one.last) for one in known)
-        self._is_empty = not any(_overlaps(scope, one.first, one.last) for one in known or [file])
+        known = file if scope.device_keys is None else devices
+        self._is_whole = known is not None and _is_inside(scope, known.first, known.last)
+        self._is_empty = not _overlaps(scope, (known or file).first, (known or file).last)
 
     @property
     def file_id(self) -> str:
@@ -58,21 +86,15 @@ class Cold:
 
     @property
     def expected(self) -> int:
-        return self._file.rows if self._devices is None else sum(one.rows for one in self._devices)
+        return (self._devices or self._file).rows
 
     def within(self, start: datetime, end: datetime) -> "Cold":
         return Cold(self._store, self._file, self._scope.within(start, end), self._devices, self._in_order)
 
-    @cached_property
+    @property
     def summaries(self) -> Mapping[str, Summary]:
         """What the manifest says of an axis, where all of the devices' readings lie in the window."""
-        found: dict[str, Summary] = {}
-        for place, axis in enumerate(AXES) if self._devices and self._is_whole else ():
-            sums = [one.sum[place] for one in self._devices or ()]
-            if None not in sums:  # beyond a float
-                low, high = (pick(getattr(one, word)[place] for one in self._devices or ()) for pick, word in _ENDS)
-                found[axis] = Summary(self.expected, low, high, [part for one in sums for part in one or ()])
-        return found
+        return self._devices.summaries if self._devices and self._is_whole else {}
 
     @property
     def ordered(self) -> Mapping[str, Sequence[Ordered]]:
@@ -100,26 +122,30 @@ class Cold:
     @property
     def newest(self) -> int:
         """Of all that the file holds of the scope."""
-        return microseconds(max(one.last for one in self._devices) if self._devices else self._file.last)
-
-
-_ENDS = ((min, "min"), (max, "max"))
+        return microseconds((self._devices or self._file).last)
 
 
 def parts(connection: Connection, store: Store, scope: Scope, *, ranks_only: bool = False) -> list[Cold]:
     """Return the files with readings of a scope; the snapshot may be left before they are read. Raises WeirError.
 
-    Where only ranks are wanted beside what the manifest knows, parts come with what is in order.
+    Where only ranks are wanted beside what the manifest knows, parts come with what is in order. Memory grows with the
+    files, and not with the devices in them.
     """
     files = manifest.files(connection, READINGS.name, scope.start, scope.end, scope.device_keys)
     if not _is_of_few(connection, scope):
-        return [Cold(store, file, scope, None) for file in files]
-    devices: defaultdict[UUID, list[DeviceSummary]] = defaultdict(list)
-    for one in manifest.summaries(connection, READINGS.name, scope.device_keys, scope.start, scope.end):
-        devices[one.file].append(one)
-    scope = replace(scope, device_keys=tuple({one.device_key for some in devices.values() for one in some}))
+        return [Cold(store, file, scope) for file in files]
     in_order = _in_order(connection, scope) if ranks_only else {}
-    return [part for file in files for part in _apart(store, file, scope, devices[file.id], in_order.get(file.id))]
+    by_id = {file.id: file for file in files}
+    known = manifest.summaries(connection, READINGS.name, scope.device_keys, scope.start, scope.end)
+    scopes: dict[tuple[int, ...], Scope] = {}
+    found: list[Cold] = []
+    for file_id, devices in groupby(known, attrgetter("file")):
+        for some, ordered in _apart(list(devices), in_order.get(file_id)):
+            keys = tuple(one.device_key for one in some)
+            # Mostly those of the day before.
+            own = scopes.setdefault(keys, replace(scope, device_keys=keys))
+            found.append(Cold(store, by_id[file_id], own, Devices.of(some), ordered))
+    return found
 
 
 def _is_of_few(connection: Connection, scope: Scope) -> bool:
@@ -131,24 +157,19 @@ def _is_of_few(connection: Connection, scope: Scope) -> bool:
 
 def _in_order(connection: Connection, scope: Scope) -> dict[UUID, OrderedDevices]:
     """Return what is in order of the scope's devices, by file."""
-    found = ordered_manifest.devices(connection, READINGS.name, scope.device_keys or (), scope.start, scope.end)
+    found = ordered_manifest.devices(connection, READINGS.name, scope.device_keys, scope.start, scope.end)
     return {one.copy.file: one for one in found}
 
 
 def _apart(
-    store: Store,
-    file: ColdFile,
-    scope: Scope,
-    devices: Sequence[DeviceSummary],
-    in_order: OrderedDevices | None,
-) -> Iterator[Cold]:
-    """Yield a file's devices of the scope: those in order, and those that are to be read."""
+    devices: Sequence[DeviceSummary], in_order: OrderedDevices | None
+) -> Iterator[tuple[Sequence[DeviceSummary], OrderedDevices | None]]:
+    """Yield a file's devices: those in order, and those that are to be read."""
     ordered = frozenset[int]() if in_order is None else in_order.device_keys
     for is_ordered in (True, False):
         some = [one for one in devices if (one.device_key in ordered) is is_ordered]
         if some:
-            keys = tuple(one.device_key for one in some)
-            yield Cold(store, file, replace(scope, device_keys=keys), some, in_order if is_ordered else None)
+            yield some, in_order if is_ordered else None
 
 
 def _ordered(store: Store, devices: OrderedDevices, place: int) -> Ordered:

@@ -44,6 +44,9 @@ class Summary(NamedTuple):
     sum: tuple[tuple[float, ...], ...]
 
 
+#: Summaries that are fetched at a time: some 700 kB.
+_STREAMED = {"stream_results": True, "yield_per": 500}
+
 _OVERLAPS = """
     f.stream = :stream
     AND (CAST(:start AS timestamptz) IS NULL OR f.last >= :start)
@@ -104,13 +107,17 @@ def summaries(
     device_keys: Collection[int] | None = None,
     start: datetime | None = None,
     end: datetime | None = None,
-) -> list[Summary]:
-    """Return the devices' summaries in those same files, by day and device. They cover the whole file: whoever wants a
+) -> Iterator[Summary]:
+    """Yield the devices' summaries in those same files, by day and device. They cover the whole file: whoever wants a
     window has to look whether `first` and `last` lie inside it.
+
+    They come through a cursor: of many devices in many days there are more than should be held.
     """
     keys = None if device_keys is None else list(device_keys)
-    found = connection.execute(_SUMMARIES, {"stream": stream, "start": start, "end": end, "keys": keys})
-    return [Summary(one.file, one.device_key, *_device_rows(one)) for one in found]
+    wanted = {"stream": stream, "start": start, "end": end, "keys": keys}
+    with connection.execute(_SUMMARIES, wanted, execution_options=_STREAMED) as rows:
+        for one in rows:
+            yield Summary(one.file, one.device_key, *_device_rows(one))
 
 
 def of_day(connection: Connection, stream: str, day: date) -> ColdFile | None:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, text
 from shared.cold.ordered import BLOCK, Blocks
 
 #: Bytes of blocks' bounds that are held at one time: 280,000 blocks of each of three axes, at 40 bytes a block. A device
-#: has 10 in a day of 10,000 readings, 64 in one of 65,536 or more.
+#: has 10 in a day of 10,000 readings, 64 in one of 65,536 to 262,144, and then one for every 4,096.
 MOST_BYTES = 32 << 20
 
 #: Fetched with a cursor, few at a time: a device with a thousand readings a second has 2.5 MB of them in a day.
@@ -71,7 +71,8 @@ _DEVICES = text(f"""
         JOIN cold_ordered o ON o.file = f.id
         JOIN cold_blocks b ON b.file = f.id
         JOIN cold_summaries s ON s.file = f.id AND s.device_key = b.device_key
-        WHERE f.stream = :stream AND b.device_key = ANY(CAST(:keys AS integer[]))
+        WHERE f.stream = :stream
+          AND (CAST(:keys AS integer[]) IS NULL OR b.device_key = ANY(CAST(:keys AS integer[])))
           AND (CAST(:start AS timestamptz) IS NULL OR s.first >= :start)
           AND (CAST(:end AS timestamptz) IS NULL OR s.last < :end)
         ORDER BY s.rows DESC, f.day, b.device_key
@@ -90,15 +91,17 @@ def copies(connection: Connection, stream: str) -> list[OrderedCopy]:
 def devices(
     connection: Connection,
     stream: str,
-    device_keys: Collection[int],
+    device_keys: Collection[int] | None,
     start: datetime | None = None,
     end: datetime | None = None,
 ) -> list[OrderedDevices]:
     """Return what is there in order of these devices, by day, where all that a file holds of one lies in the window.
 
-    Where that is more than may be held, the devices with the most rows in a file are told: they take longest to read.
+    None means all of them. Where that is more than may be held, the devices with the most rows in a file are told: they
+    take longest to read.
     """
-    wanted = {"stream": stream, "keys": list(device_keys), "start": start, "end": end}
+    keys = None if device_keys is None else list(device_keys)
+    wanted = {"stream": stream, "keys": keys, "start": start, "end": end}
     found: dict[UUID, _Gathered] = {}
     room = MOST_BYTES
     with connection.execute(_DEVICES, wanted, execution_options=_STREAMED) as rows:

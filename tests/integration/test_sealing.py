@@ -226,7 +226,7 @@ def test_manifest_knows_each_device_and_its_exact_sums(cold: ColdTier) -> None:
         assert not manifest.files(connection, "readings", device_keys=[7])
         assert not manifest.files(connection, "readings", start=MIDNIGHT + timedelta(days=1))
         assert not manifest.files(connection, "readings", end=MIDNIGHT)
-        found = manifest.summaries(connection, "readings")
+        found = list(manifest.summaries(connection, "readings"))
     table = cold.store.read(file)
     for one in found:
         ours = [row for row in rows if row[0] == one.device_key]

@@ -61,7 +61,7 @@ def test_sealed_events_are_the_same_events(cold: ColdTier) -> None:
     assert cold.weir.scalar("SELECT count(*) FROM events") == 0
     with manifest.snapshot(cold.engine) as connection:
         (file,) = manifest.files(connection, "events")
-        assert not manifest.summaries(connection, "events")
+        assert not list(manifest.summaries(connection, "events"))
     columns = cold.store.read(file).to_pydict()
     found = [(*row[:4], json.loads(row[4])) for row in zip(*columns.values(), strict=True)]
     assert list(columns) == ["event_id", "time", "user_id", "event_type", "properties"]
