@@ -12,18 +12,19 @@ import duckdb
 import pyarrow as pa
 
 from analytics.events import Batches
+from analytics.spool import no_room
 from shared.errors import WeirError
 
 #: Over this it spills to disk, in a folder that is removed afterwards; over both the job fails.
 MEMORY, SPILLED = "192MB", "8GB"
 THREADS = 2
+_BEYOND = f"what is beyond {MEMORY} of memory"
 
 #: Between two interrupts.
 _AGAIN_SECONDS = 0.1
 
 _SETTINGS: dict[str, Any] = {
     "memory_limit": MEMORY,
-    "max_temp_directory_size": SPILLED,
     "threads": THREADS,
     "preserve_insertion_order": False,
     # What is not built in is not fetched, and there is no file that a query would have to read.
@@ -91,18 +92,34 @@ class Duck:
         if self._fault is not None:
             return self._fault
         if isinstance(error, duckdb.OutOfMemoryException):
-            return WeirError(f"it takes more than {MEMORY} of memory and {SPILLED} of disk")
+            return WeirError(f"it takes more than {MEMORY} of memory and {SPILLED} of disk; ask for fewer days")
+        if isinstance(error, duckdb.IOException):  # it has no other files than those it spills to
+            return no_room(_BEYOND, _reason(error))
         return error
 
 
 @contextmanager
 def session(deadline: timedelta) -> Iterator[Duck]:
-    """Open a database whose queries end at the deadline."""
+    """Open a database whose queries end at the deadline. Raises WeirError: there is no folder to be had for it."""
     with (
-        TemporaryDirectory(prefix="weir-") as folder,
+        _folder() as folder,
         duckdb.connect(":memory:", config=_SETTINGS | {"temp_directory": folder}) as connection,
         ThreadPoolExecutor(1, "duckdb") as thread,
     ):
+        # Among what a database begins with it is shown, and not kept to.
+        connection.execute(f"SET max_temp_directory_size = '{SPILLED}'")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         yield Duck(connection, thread, deadline)
+
+
+def _folder() -> TemporaryDirectory[str]:
+    try:
+        return TemporaryDirectory(prefix="weir-")
+    except OSError as error:
+        raise no_room(_BEYOND, error.strerror or type(error).__name__) from error
+
+
+def _reason(error: duckdb.IOException) -> str:
+    """What the system said, which comes last; before it there is a path."""
+    return str(error).rpartition(": ")[2].rstrip()

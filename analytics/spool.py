@@ -22,7 +22,10 @@ class Spool:
     """
 
     def __init__(self) -> None:
-        self.file: IO[bytes] = TemporaryFile(buffering=BLOCK_BYTES)  # noqa: SIM115 - closed by `close`
+        try:
+            self.file: IO[bytes] = TemporaryFile(buffering=BLOCK_BYTES)  # noqa: SIM115 - closed by `close`
+        except OSError as error:
+            raise _no_room(error) from error
         self._room = MOST_BYTES
 
     def write(self, data: bytes) -> int:
@@ -49,7 +52,12 @@ class Spool:
 
 
 def _no_room(error: OSError) -> WeirError:
+    return no_room("the events that are not sealed yet", error.strerror or type(error).__name__)
+
+
+def no_room(what: str, reason: str) -> WeirError:
+    """The error of a job for which there is no room on the disk."""
     return WeirError(
-        f"the worker's disk does not take the events that are not sealed yet ({error.strerror}); "
+        f"the worker's disk does not take {what} ({reason}); "
         "ask for fewer days, or again when there is room in its folder for temporary files"
     )
