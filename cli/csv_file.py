@@ -64,6 +64,12 @@ def header(lines: Iterator[str], columns: Sequence[str], instead: Mapping[str, s
 
 
 def cells(line: str) -> list[str]:
-    """Each line by itself: a quote that is never closed costs its own line and not those below it."""
+    """Each line by itself: a quote that is never closed costs its own line and not those below it.
+
+    A line with a cell longer than csv takes, 128 KiB, has no cells.
+    """
     line = line.rstrip("\r\n")
-    return next(csv.reader([line])) if '"' in line else line.split(",")
+    try:
+        return next(csv.reader([line])) if '"' in line else line.split(",")
+    except csv.Error:
+        return []

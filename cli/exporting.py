@@ -73,7 +73,7 @@ def export_events(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write stored events to a file, the oldest first; ndjson is what `POST /events` takes.
+    """Write stored events to a file, the oldest first; CSV is what `weir import events` takes, ndjson `POST /events`.
 
     The file has its name once it is whole; one that was there before stays until then.
 

@@ -27,6 +27,7 @@ LISTED = 20
 SAID = {
     "columns": "has too few or too many columns",
     "not_utf_8": "holds bytes that are no UTF-8",
+    "property_twice": "names a property that has a column of its own, too",
     "not_a_name": "must be UTF-8 without control characters, 200 at most",
 } | EXPLANATIONS
 
@@ -78,6 +79,8 @@ def import_events(
     chunk: ChunkOf = 10_000,
 ) -> None:
     """Store the events of a CSV file with the columns event_id,user_id,event_type,occurred_at; all others are properties.
+
+    A column named properties holds a JSON object of them, as `weir export events` writes it.
 
     Each event is stored once by its id. One that is no UUID becomes one, made of the id and of the namespace; this
     follows from the file's first two lines unless it is named. So the file may be run again, also after it has grown;

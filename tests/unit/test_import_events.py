@@ -106,3 +106,50 @@ def test_header_must_name_what_an_event_needs():
 def test_header_must_not_name_anything_twice():
     with pytest.raises(WeirError, match="twice: country"):
         events(header="event_id,user_id,event_type,occurred_at,country,country\n")
+
+
+def with_properties(cell, note=""):
+    quoted = '"' + cell.replace('"', '""') + '"'
+    return f"{KNOWN},u,view,2026-01-01T00:00:00Z,{quoted},{note}\n"
+
+
+WITH_PROPERTIES = "event_id,user_id,event_type,occurred_at,properties,note\n"
+
+
+def test_members_of_properties_become_properties_beside_other_columns():
+    cell = '{"n": 1, "big": 123456789012345678901234567890, "f": 20.0, "deep": {"a": [null, "b,\\n"]}}'
+    (found,) = events(with_properties(cell, note="x"), header=WITH_PROPERTIES)
+    assert json.dumps(found["properties"]) == json.dumps(json.loads(cell) | {"note": "x"})
+    assert [one["properties"] for one in events(with_properties(""), header=WITH_PROPERTIES)] == [{}]
+
+
+@pytest.mark.parametrize(
+    ("cell", "code"),
+    [
+        ("[1]", "not_an_object"),
+        ("red", "malformed"),
+        ('{"a": 1}, "user_id": "v"', "malformed"),
+        ('{"a": NaN}', "malformed"),
+        ('{"note": 1}', "property_twice"),
+        ('{"a": ' + "[" * 50_000 + "]" * 50_000 + "}", "malformed"),
+        ('{"a": ' + "[" * 40 + "]" * 40 + "}", "too_deep"),
+        ('{"a": "' + "x" * 17_000 + '"}', "too_many_bytes"),
+    ],
+)
+def test_bad_properties_cost_their_line(cell, code):
+    rows = [with_properties("{}"), with_properties(cell, note="x"), with_properties("{}")]
+    reject, chunk = Events(iter([WITH_PROPERTIES, *rows]), None).chunks(100)
+    assert (reject.line, reject.field, reject.code, chunk.lines) == (3, "properties", code, [2, 4])
+
+
+def test_cell_longer_than_csv_takes_costs_its_line():
+    rows = [with_properties("{}"), with_properties("x" * 140_000), with_properties("{}")]
+    reject, chunk = Events(iter([WITH_PROPERTIES, *rows]), None).chunks(100)
+    assert (reject.line, reject.code, chunk.lines) == (3, "columns", [2, 4])
+
+
+def test_properties_that_only_look_like_too_much_are_taken():
+    cell = json.dumps({"a": [[number] for number in range(2400)]})
+    assert len(cell) > 16 * 1024
+    (found,) = events(with_properties(cell), header=WITH_PROPERTIES)
+    assert found["properties"] == json.loads(cell)
