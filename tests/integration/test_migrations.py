@@ -1,5 +1,6 @@
 """A database of any age is brought up to date with what is in it, and its ledger still adds up."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -92,3 +93,19 @@ def test_what_was_in_flight_before_series_is_accepted_when_it_is_settled(weir: W
         old.rows("INSERT INTO ledger (stream, minute, accepted, stored, dead) VALUES ('s', now(), 9, 5, 1)")
         migrations.upgrade(old.url)
         assert old.rows("SELECT accepted, stored, dead FROM ledger") == [(6, 5, 1)]
+
+
+def test_answers_of_before_numbers_in_segments_were_compared_are_not_given_again(weir: Weir) -> None:
+    segments = ["properties.price:20", "event_type:view", None]
+    with empty(weir) as old:
+        old.upgrade("0012")
+        for parameters in (*({"tz": "UTC", "segment": segment} for segment in segments), {}):
+            old.rows(
+                "INSERT INTO jobs (id, kind, parameters, status, question)"
+                f" VALUES (gen_random_uuid(), 'any', '{json.dumps(parameters)}', 'done', 'known by this')"
+            )
+        migrations.upgrade(old.url)
+        assert old.rows("SELECT parameters ->> 'segment' FROM jobs WHERE question IS NULL") == [
+            ("properties.price:20",)
+        ]
+        assert old.rows("SELECT count(*) FROM jobs") == [(4,)]
