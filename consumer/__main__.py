@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import sys
+from collections.abc import Coroutine
 from functools import partial
 
 import structlog
@@ -39,7 +40,8 @@ async def run(settings: Settings) -> None:
     terms = forgetting.terms(settings.receipt_retention, settings.settled_retention)
     inspection = Inspection(management, STREAMS)
     # Today's partition comes first: rows that arrive before it would have to be moved.
-    await partitions.attempt(threads, engine, STREAMS, settings.partitions_ahead)
+    if not await _unless(stop, partitions.attempt(threads, engine, STREAMS, settings.partitions_ahead)):
+        return
     archiving = [_archive(stream, settings) for stream in STREAMS]
     upkeep = (
         partitions.keep(threads, engine, STREAMS, settings.partitions_ahead),
@@ -51,6 +53,18 @@ async def run(settings: Settings) -> None:
             group.create_task(_consume(stream, settings, stop))
     threads.close()
     engine.dispose()
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[None, None, object]) -> bool:
+    """Await the work and say so, or leave it to itself once it is time to stop."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if stop.is_set():
+        working.cancel()
+        return False
+    await working
+    return True
 
 
 async def _consume(stream: Stream, settings: Settings, stop: asyncio.Event) -> None:
