@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pf
@@ -23,6 +24,9 @@ MARK = "_weir"
 #: At the end of every Parquet file: the footer's length, then this.
 _MAGIC, _TAIL_BYTES = b"PAR1", 8
 _PIECE_BYTES = 1 << 20
+
+#: How often storage of objects is asked before it is away. One that hangs costs three seconds each time.
+_ATTEMPTS = 3
 
 
 class Digests(NamedTuple):
@@ -42,9 +46,10 @@ class Store:
 
     def __init__(self, url: str) -> None:
         try:
-            self._filesystem, root = pf.FileSystem.from_uri(url)
+            filesystem, root = pf.FileSystem.from_uri(url)
         except (pa.ArrowException, OSError) as error:
             raise Misconfigured("no cold store can be at WEIR_COLD_URL") from error
+        self._filesystem = _impatient(filesystem, url)
         self._root = root.rstrip("/")
         self._scheme = "" if self._is_local else url.partition("://")[0] + "://"
 
@@ -114,13 +119,18 @@ class Store:
         try:
             yield
         except FileNotFoundError as error:
-            self._reach()
+            self.reach()
             raise ColdFileDamaged(file.path, "is missing") from error
         except (pa.ArrowException, OSError) as error:
-            self._reach()
+            self.reach()
             if self._is_as_sealed(file):
                 raise ColdUnavailable(f"the cold file {file.path} did not come through, and is whole") from error
             raise ColdFileDamaged(file.path, "cannot be read") from error
+
+    def reach(self) -> None:
+        """Tell a file that is missing or damaged from a store that is away. Raises ColdUnavailable."""
+        if self.content(MARK) is None:
+            raise ColdUnavailable("the cold store is not there: is it mounted?")
 
     def content(self, path: str) -> builtins.bytes | None:
         """Return a small file; None: there is none. Raises ColdUnavailable."""
@@ -194,11 +204,6 @@ class Store:
     def _place(self, path: str) -> str:
         return f"{self._root}/{path}"
 
-    def _reach(self) -> None:
-        """Tell a file that is missing or damaged from a store that is away. Raises ColdUnavailable."""
-        if self.content(MARK) is None:
-            raise ColdUnavailable("the cold store is not there: is it mounted?")
-
     def _is_as_sealed(self, file: ColdFile | OrderedCopy) -> bool:
         """Read a file another time, because one failure may be of the way to it. Raises ColdUnavailable."""
         try:
@@ -208,6 +213,20 @@ class Store:
             return False
         except OSError as error:
             raise ColdUnavailable(f"the cold file {file.path} cannot be reached") from error
+
+
+def _impatient(filesystem: pf.FileSystem, url: str) -> pf.FileSystem:
+    """Ask S3 less often than pyarrow does by itself: it would wait 100 s for each look at a server that hangs.
+
+    No URL can say so. What was made of it tells its options only as it tells pickle, and not all: a URL with others,
+    such as tls_verify_certificates, keeps pyarrow's patience.
+    """
+    if not isinstance(filesystem, pf.S3FileSystem):
+        return filesystem
+    _, (options,) = filesystem.__reduce__()
+    if not parse_qs(urlsplit(url).query).keys() <= options.keys():
+        return filesystem
+    return pf.S3FileSystem(**options, retry_strategy=pf.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS))
 
 
 def digest(source: Any) -> tuple[int, bytes]:
