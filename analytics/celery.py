@@ -28,7 +28,7 @@ from shared.watchdog import Watchdog
 
 log = structlog.get_logger()
 
-#: Seconds between looks at a database that is away, while the job is in hand.
+#: Seconds between looks at a database or cold store that is away, while the job is in hand.
 PAUSES = (0.5, 1, 2, 4, 8, 15)
 #: For sending jobs again and dropping old answers; the broker has its own deadlines within.
 UPKEEP_DEADLINE = timedelta(seconds=60)
@@ -86,14 +86,14 @@ def _go_last(**_: Any) -> None:
 
 @app.task(name=jobs.TASK, bind=True)  # type: ignore[untyped-decorator]
 def run_job(task: "Task[..., Any]", job_id: str, follows: str | None = None) -> None:
-    """Run a job. A database that is away is waited for, then the job goes to the back of the queue."""
+    """Run a job. A database or cold store that is away is waited for, then the job goes to the back of the queue."""
     redelivered = bool((task.request.delivery_info or {}).get("redelivered"))
     nudge = jobs.Nudge(UUID(follows or task.request.id), redelivered, goes_on=bool(follows) and not redelivered)
     for pause in PAUSES:
         try:
             tasks.run(_jobs(), engine(), store(), watchdog(), UUID(job_id), nudge, settings.job_deadline)
         except Unavailable as error:
-            log.warning("a job waits for the database", job=job_id, reason=str(error), seconds=pause)
+            log.warning("a job waits", job=job_id, reason=str(error), seconds=pause)
             time.sleep(pause)
             nudge = replace(nudge, goes_on=True)
         else:

@@ -47,7 +47,7 @@ def write(
     """Have a file filled with sorted rows, verify it against what `fill` returns once asked, and give it its name.
 
     Raises:
-        ColdUnavailable: the store cannot be written to.
+        ColdUnavailable: the store cannot be written to, or read from.
         NotAsWritten: the rows make no file, or the file does not hold what it was to hold.
     """
     working = store.working_name(path)
@@ -65,6 +65,7 @@ def write(
             read = contents.gathered((pa.Table.from_batches([batch]) for batch in parquet.iter_batches()), stream)
         digests = store.digests(working)
     except (pa.ArrowException, ValueError, OSError) as error:
+        store.reach()
         raise NotAsWritten(f"{name} cannot be read back ({type(error).__name__})") from error
     found = read.contents()
     if not found.same_as(expected()) or read.text_bytes != writer.text_bytes:

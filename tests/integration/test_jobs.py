@@ -249,7 +249,7 @@ def test_database_away_while_a_job_runs_only_delays_it(weir: Weir) -> None:
         weir.wait_for(lambda: is_running(weir, task["task_id"]), 40)
         weir.administer(f"ALTER DATABASE {weir.name} ALLOW_CONNECTIONS false")
         weir.administer(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{weir.name}'")
-    weir.wait_for(lambda: "a job waits for the database" in weir.log("worker"))
+    weir.wait_for(lambda: "a job waits" in weir.log("worker"))
     weir.administer(f"ALTER DATABASE {weir.name} ALLOW_CONNECTIONS true")
     weir.wait_for(weir.is_ready)
     assert weir.http.get(f"/tasks/{task['task_id']}?wait=30").json()["status"] == "SUCCESS"
@@ -365,7 +365,7 @@ def test_worker_gives_a_frozen_database_up_and_ends_its_job_when_it_is_back(
             task = weir.http.get(f"/devices/{device}/analytics/").json()["task_id"]
             weir.wait_for(lambda: is_running(weir, task), 40)
             with frozen(own_postgres):
-                weir.wait_for(lambda: "a job waits for the database" in weir.log("worker"), 40)
+                weir.wait_for(lambda: "a job waits" in weir.log("worker"), 40)
                 assert "connections are cut" in weir.log("worker")
         weir.wait_for(weir.is_ready, 40)
         weir.wait_for(lambda: weir.http.get(f"/tasks/{task}").json()["status"] in {"SUCCESS", "FAILURE"}, 60)

@@ -188,7 +188,7 @@ def test_file_that_did_not_come_through_is_not_called_damaged(store: Store, monk
 
 def test_file_that_is_missing_where_no_store_is_is_not_called_damaged(store: Store, tmp_path: Path) -> None:
     file = written(store, readings(5, seed=1))
-    tmp_path.rename(tmp_path.with_name("away"))
+    tmp_path.rename(tmp_path.with_name(f"{tmp_path.name}-away"))
     with pytest.raises(ColdUnavailable, match="mounted"):
         store.read(file)
 
@@ -210,6 +210,21 @@ def test_store_that_cannot_be_written_to_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ColdUnavailable):
         written(Store(str(tmp_path / "file")), readings(5, seed=1))
+
+
+def test_store_that_goes_away_before_a_file_is_read_back_is_unavailable(store: Store, tmp_path: Path) -> None:
+    """And the file is not called damaged: sealing stops instead of trying every other day."""
+    whole = table(readings(5, seed=1))
+
+    def fill(writer: layout.Writer):
+        writer.add(whole)
+        return lambda: contents.gathered([whole], READINGS).contents()
+
+    def take_away(_: str) -> None:
+        tmp_path.rename(tmp_path.with_name(f"{tmp_path.name}-away"))
+
+    with pytest.raises(ColdUnavailable):
+        writing.write(store, writing.new_path(READINGS, DAY), READINGS, DAY, fill, take_away)
 
 
 def test_file_that_does_not_hold_what_it_should_does_not_come_to_count(store: Store) -> None:
