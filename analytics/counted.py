@@ -19,7 +19,7 @@ from shared.cold.manifest import ColdFile
 from shared.cold.store import Store
 from shared.cold.upkeep import Failed
 from shared.database import translated
-from shared.errors import ColdFileDamaged, ColdUnavailable
+from shared.errors import ColdUnavailable, WeirError
 from shared.streams import EVENTS
 
 _COUNTED = text("SELECT file, users FROM cold_users WHERE file = ANY(:files)")
@@ -78,7 +78,8 @@ def count_all(
 ) -> int:
     """Count every sealed day that nobody has asked for yet, so that nobody has to wait for it; return how many.
 
-    A file that cannot be read does not keep the next from being counted, unless the store is away.
+    A file that cannot be read, or has more users than there is room for, does not keep the next from being counted, unless
+    the store is away.
 
     Raises:
         WeirError: the database's errors.
@@ -91,9 +92,9 @@ def count_all(
         for file in files:
             try:
                 ((users,),) = duck.run("SELECT count(DISTINCT user_id) FROM events", events=_users(store, file))
-            except (ColdFileDamaged, ColdUnavailable) as error:
+            except WeirError as error:
                 told(Failed(EVENTS.name, file.day, str(error)))
-                if isinstance(error, ColdUnavailable):
+                if isinstance(error, ColdUnavailable) or duck.is_over:
                     break
                 continue
             SealedUsers(uncounted=[file]).keep(engine, {file.day: users})

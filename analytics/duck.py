@@ -46,6 +46,11 @@ class Duck:
         self._end = time.monotonic() + deadline.total_seconds()
         self._fault: Exception | None = None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the deadline has passed: no query will run any more."""
+        return time.monotonic() >= self._end
+
     def run(self, query: str, parameters: Sequence[object] = (), events: Batches | None = None) -> list[Any]:
         """Run a query, in which `events` stands for the batches, and return its rows.
 

@@ -33,3 +33,5 @@ def configure(level: str, *, as_json: bool) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    # It tells every request with its whole address, and that of the broker's management API has the password in it.
+    logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -358,6 +358,14 @@ def test_sealed_days_can_be_counted_before_anybody_asks(sealed: Tiers) -> None:
     assert sealed.daily_users("UTC", DAY, DAY) == {DAY: 2}
 
 
+def test_days_for_which_no_time_is_left_are_counted_the_next_time(sealed: Tiers) -> None:
+    failed: list[Failed] = []
+    assert count_all(sealed.engine, sealed.store, timedelta(0), failed.append) == 0
+    assert [one.reason for one in failed] == ["it took longer than a job may"]
+    assert count_all(sealed.engine, sealed.store, MINUTE, failed.append) == 2
+    assert len(failed) == 1
+
+
 def test_late_events_of_a_counted_day_count(sealed: Tiers) -> None:
     assert sealed.daily_users("UTC", DAY, DAY) == {DAY: 2}
     sealed.insert([Event(NOON, "b"), Event(NOON, "c")])
