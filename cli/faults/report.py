@@ -18,14 +18,15 @@ _HEAD = """# What Weir survives
 
 Made by `make faults`, with {versions}, on {machine}; each line says when.
 
-Each run has a database and a virtual host of its own, and real processes of api and consumer. Senders send readings and
-events, some of these several times; they keep a log of what they sent and were told; after the fault has healed and everything is drained, every row is compared with it, bit
-by bit, and every dead letter. Lost: answered 202 and nowhere. Duplicates: stored twice, dead-lettered twice, or both.
-Recovered: stored although the sender was not told so, which is allowed. Innocents: dead-lettered though nothing was
-wrong with them. An answer that hangs, a connection that is cut and a process that ends by itself are complaints, unless
-the fault does just that. The seconds are those from healing until a fresh record of each stream was accepted and stored. A fault
-comes at random moments, twenty times where it is marked ★ and three times where not; its runs take turns between an
-idle, a steadily loaded and an overrun Weir as far as these make sense for it. `seed=` plays the same choices again.
+Each run has a database and a virtual host of its own, and real processes of api and consumer. Senders send readings
+and events, some of these several times; they keep a log of what they sent and were told; after the fault has healed
+and everything is drained, every row is compared with it, bit by bit, and every dead letter. Lost: answered 202 and
+nowhere. Duplicates: stored twice, dead-lettered twice, or both. Recovered: stored although the sender was not told
+so, which is allowed. Innocents: dead-lettered though nothing was wrong with them. An answer that hangs, a connection
+that is cut and a process that ends by itself are complaints, unless the fault does just that. The seconds are those
+from healing until a fresh record of each stream was accepted and stored. A fault comes at random moments, twenty
+times where it is marked ★ and three times where not; its runs take turns between an idle, a steadily loaded and an
+overrun Weir as far as these make sense for it. `seed=` plays the same choices again.
 
 Lines made before 2026-11-27 are of readings alone and were judged more laxly: hangs, cut connections and processes that
 end by themselves were no complaint, dead letters were compared by their time alone, and faults without ★ came once, to a
