@@ -41,6 +41,10 @@ COMPARISONS = (
     ),
     Comparison("the same before the sealed days are counted", "engagement.sql_ms", "÷", "engagement.first_ms"),
     Comparison(
+        "SQL's time ÷ ours, daily users in another zone", "engagement.zone.sql_ms", "÷", "engagement.zone_ms"
+    ),
+    Comparison("SQL's time ÷ ours, daily users of a segment", "engagement.segment.sql_ms", "÷", "engagement.segment_ms"),
+    Comparison(
         "ingest beside a big job ÷ alone", "ingest.beside_a_job.per_second", "÷", "ingest.alone.per_second",
         Target(0.9, 0.95),
     ),
