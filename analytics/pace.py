@@ -55,6 +55,9 @@ class Pace:
         self._now = now
         self._sleep = sleep
         self._company_until = 0.0
+        #: By thread: what the process had run, and the thread waited, when it was here last. What one thread waited says
+        #: nothing beside another's, and DuckDB reads with whichever is free.
+        self._known: dict[int, tuple[float, float]] = {}
         self._begin()
 
     def keep(self) -> None:
@@ -63,7 +66,7 @@ class Pace:
         if ran < STEP:
             return
         now = self._now()
-        if self._waited() - self._waited_before > COMPANY * ran:
+        if self._has_waited():
             self._company_until = now + STAYS
         if now < self._company_until and self._left > 0:
             seconds = min(REST * ran, LONGEST, self._left)
@@ -72,5 +75,14 @@ class Pace:
             self._sleep(seconds)
         self._begin()
 
+    def _has_waited(self) -> bool:
+        """Whether this thread waited for long since it was here last; of one that is here first it is not known."""
+        known = self._known.get(threading.get_ident())
+        if known is None:
+            return False
+        ran, waited = known
+        return self._waited() - waited > COMPANY * (self._ran() - ran)
+
     def _begin(self) -> None:
-        self._ran_before, self._waited_before = self._ran(), self._waited()
+        self._ran_before = self._ran()
+        self._known[threading.get_ident()] = self._ran_before, self._waited()

@@ -2,7 +2,9 @@
 
 import multiprocessing
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -69,6 +71,33 @@ def test_company_is_remembered_for_a_second_of_not_meeting_it_and_not_for_ever()
         machine.run(STEP)
         pace.keep()
     assert machine.rested == pytest.approx(REST * STAYS, rel=0.1)
+
+
+def test_what_one_thread_has_waited_says_nothing_of_another() -> None:
+    machine = Machine()
+    here = threading.get_ident()
+    waited_by = {here: 0.0}
+    pace = Pace(
+        timedelta(seconds=1000),
+        ran=lambda: machine.ran,
+        waited=lambda: waited_by.get(threading.get_ident(), 100.0),
+        now=lambda: machine.ran + machine.rested,
+        sleep=machine.rest,
+    )
+    with ThreadPoolExecutor(1) as other:
+        for _ in range(10):
+            machine.run(STEP)
+            pace.keep()
+            machine.run(STEP)
+            other.submit(pace.keep).result()
+        assert machine.rested == 0
+        machine.run(STEP)
+        waited_by[here] += 20 * STEP
+        other.submit(pace.keep).result()
+        assert machine.rested == 0
+        machine.run(STEP)
+        pace.keep()
+    assert machine.rested > 0
 
 
 def test_one_rest_is_never_longer_than_one_may_wait_for_a_cancel() -> None:
