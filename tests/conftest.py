@@ -1,5 +1,6 @@
 """Real servers for the tests that ask for them: private, in a temporary folder, gone at the end."""
 
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import fields
@@ -13,6 +14,12 @@ from cli.rabbitmq_installation import find_or_install
 from cli.running import RunningServer
 from cli.servers import PostgresServer, RabbitPorts, RabbitServer
 from shared.migrations import upgrade
+
+
+def pytest_configure() -> None:
+    # A shell has what it starts in the background ignore Ctrl-C, and so would every process that a test interrupts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
