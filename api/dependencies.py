@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
@@ -13,7 +12,7 @@ from api.ingest.devices import Devices
 from api.ingest.events import EventIngest
 from api.ingest.readings import ReadingIngest
 from api.readers import Readers
-from api.window import Window, window
+from api.window import Moment, Window, window
 from shared.broker.connection import BrokerConnection
 from shared.broker.inspection import Inspection
 from shared.broker.management import Management
@@ -52,8 +51,8 @@ Cursor = Annotated[str | None, Query(max_length=200, description="Where to go on
 
 
 def _window(
-    start: Annotated[datetime | None, Query(description="First moment of the window; UTC unless it says so.")] = None,
-    end: Annotated[datetime | None, Query(description="First moment after the window; UTC unless it says so.")] = None,
+    start: Annotated[Moment | None, Query(description="First moment of the window; UTC unless it says so.")] = None,
+    end: Annotated[Moment | None, Query(description="First moment after the window; UTC unless it says so.")] = None,
 ) -> Window:
     return window(start, end)
 

@@ -1,13 +1,12 @@
 """Reads a question about readings from a request: its query, and the JSON body that a POST may bring as well."""
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Body, Depends, Query
 from pydantic import Field
 
 from api import schemas
-from api.window import window
+from api.window import Moment, window
 from shared import questions
 from shared.questions import MOST_BINS, MOST_QUANTILES, Question
 
@@ -23,15 +22,15 @@ Bucket = Annotated[
     str | None,
     Query(description="The same numbers per bucket, such as 15m, 1h, 1d or PT15M, counted from 1970.", max_length=60),
 ]
-Start = Annotated[datetime | None, Query(description="First moment of the window; UTC unless it says so.")]
-End = Annotated[datetime | None, Query(description="First moment after the window; UTC unless it says so.")]
+Start = Annotated[Moment | None, Query(description="First moment of the window; UTC unless it says so.")]
+End = Annotated[Moment | None, Query(description="First moment after the window; UTC unless it says so.")]
 
 
 class QuestionBody(schemas.Body):
     """What a question may say in a body instead of the query. What the body says counts."""
 
-    start: datetime | None = None
-    end: datetime | None = None
+    start: Moment | None = None
+    end: Moment | None = None
     axes: Annotated[list[Literal["x", "y", "z"]], Field(min_length=1, max_length=3)] | None = None
     quantiles: (
         Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1, max_length=MOST_QUANTILES)] | None

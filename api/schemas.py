@@ -4,7 +4,9 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+
+from api.window import in_words
 
 #: Text without control characters: PostgreSQL cannot store NUL, and a log or a page should not be made to obey one.
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", strict=True)]
@@ -20,7 +22,7 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueError("is outside the years 1 to 9999") from error
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+AwareMoment = Annotated[AwareDatetime, BeforeValidator(in_words), AfterValidator(_in_utc)]
 
 
 class Body(BaseModel):
@@ -173,8 +175,8 @@ class Selection(Body):
     code: Name | None = None
     reason: Name | None = None
     state: State | None = None
-    since: Moment | None = None
-    until: Moment | None = None
+    since: AwareMoment | None = None
+    until: AwareMoment | None = None
 
 
 class Replay(Selection, Signed):

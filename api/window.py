@@ -1,12 +1,32 @@
 """A window: the span of time that a question is about."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
 
 from shared.errors import InvalidRecord
 
 #: What stands for an open start, and for an open end: nothing that is stored lies beyond.
 OLDEST, NEWEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+
+
+def in_words(value: object) -> object:
+    """Let pass what begins with a date. Pydantic takes numbers, too, for seconds or milliseconds since 1970: a year
+    would be a moment of that year's first hour.
+    """
+    if isinstance(value, datetime) or (isinstance(value, str) and _DATE.match(value)):
+        return value
+    raise PydanticCustomError("datetime_parsing", "must be a date or a moment such as 2026-01-31T09:30:00Z")
+
+
+#: A moment as a request names it, in ISO 8601: a date, or a date and a time; UTC unless it has an offset.
+Moment = Annotated[datetime, BeforeValidator(in_words)]
 
 
 @dataclass(frozen=True)

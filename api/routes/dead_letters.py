@@ -30,7 +30,7 @@ from api.schemas import (
     State,
     Words,
 )
-from api.window import in_utc
+from api.window import Moment, in_utc
 from shared.errors import InvalidRecord
 from shared.streams.decoding import Rejected
 from shared.streams.letters import dated, joined, shown
@@ -48,8 +48,8 @@ def _selection(
     code: Annotated[Name | None, Query(description="Only those with this SQLSTATE or word.")] = None,
     reason: Annotated[Name | None, Query(description="Only those whose reason holds this text.")] = None,
     state: Annotated[State | None, Query(description="Only those in this state.")] = None,
-    since: Annotated[datetime | None, Query(description="Seen at this moment or later.")] = None,
-    until: Annotated[datetime | None, Query(description="Last seen before this moment.")] = None,
+    since: Annotated[Moment | None, Query(description="Seen at this moment or later.")] = None,
+    until: Annotated[Moment | None, Query(description="Last seen before this moment.")] = None,
 ) -> Selection:
     return Selection(
         stream=stream,

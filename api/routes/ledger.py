@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from api import balance
 from api.dependencies import Services, ServicesOf
-from api.window import in_utc
+from api.window import Moment, in_utc
 from shared.broker.channel import Channel
 from shared.errors import WeirError
 from shared.streams import STREAMS, Stream
@@ -66,7 +66,7 @@ class Ledger(BaseModel):
 async def ledger(
     services: ServicesOf,
     since: Annotated[
-        datetime | None, Query(description="First minute; UTC unless it says so. An hour ago by default.")
+        Moment | None, Query(description="First minute; UTC unless it says so. An hour ago by default.")
     ] = None,
 ) -> Ledger:
     """Tell per stream and minute what was accepted and what became of it: accepted = stored + duplicate + dead + in

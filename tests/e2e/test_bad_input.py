@@ -367,10 +367,16 @@ QUERIES = [
     ("start", "inf"),
     ("start", "1e400"),
     ("start", "9" * 400),
+    ("start", "2026"),
+    ("start", "20260101"),
+    ("start", "1767225600"),
+    ("start", "%2B2026"),
+    ("start", "-1.5"),
     ("start", "%00"),
     ("start", "%ED%A0%80"),
     ("start", "0001-01-01T00:00:00%2B14:00"),
     ("end", MARKER),
+    ("end", "2026"),
     ("end", "9999-12-31T23:59:59-12:00"),
     ("end", "2025-01-01T00:00:00%00"),
 ]
@@ -421,6 +427,29 @@ def forge(inside):
 def test_bad_query_of_readings_is_refused_with_its_name(http, device, path, field, value):
     found = faults(http.get(f"{path.format(device)}?{field}={value}"), 422)
     assert [name for name, _ in found] == [field]
+
+
+@pytest.mark.parametrize(("field", "value"), QUERIES)
+@pytest.mark.parametrize("path", ["/devices/{}/series", "/devices/{}/readings", "/readings", "/events"])
+def test_bad_window_of_a_chart_or_a_download_is_refused_with_its_name(http, device, path, field, value):
+    found = faults(http.get(f"{path.format(device)}?{field}={value}"), 422)
+    assert [name for name, _ in found] == [field]
+
+
+@pytest.mark.parametrize(
+    "moment", ["2026-01-31", "2026-01-31 00:00", "2026-01-31T00:00:00.000Z", "2026-01-31t02:00+0200"]
+)
+def test_moment_is_written_as_a_date_with_a_time_or_without(http, device, moment):
+    path = f"/devices/{device}/analytics/"
+    for how in ({"params": {"start": moment}}, {"json": {"start": moment}}):
+        found = http.post(path, **how).json()
+        result = http.get(f"/tasks/{found['task_id']}", params={"wait": 20}).json()["result"]
+        assert result["start"] == "2026-01-31T00:00:00+00:00"
+
+
+@pytest.mark.parametrize("value", ["2026", "20260101", "1767225600", MARKER])
+def test_bad_moment_of_the_ledger_is_refused(http, value):
+    assert [name for name, _ in faults(http.get("/ops/ledger", params={"since": value}), 422)] == ["since"]
 
 
 @pytest.mark.parametrize("inside", FORGED)
@@ -502,6 +531,9 @@ def test_bad_question_is_refused_with_its_name(http, device, field, value):
         ("bucket", 3600),
         ("bucket", MARKER),
         ("start", MARKER),
+        ("start", 2026),
+        ("end", 1767225600.5),
+        ("end", "1767225600"),
         ("end", "2025-01-01T00:00:00"),
         ("group_by", MARKER),
     ],

@@ -324,6 +324,7 @@ async def test_letters_are_filtered_and_paged(running_weir: Weir) -> None:
         ("GET", "?state=lost", None, 422),
         ("GET", "?code=%00", None, 422),
         ("GET", "?since=0001-01-01T00:00:00%2B23:00", None, 422),
+        ("GET", "?since=2026", None, 422),
         ("GET", "?cursor=x", None, 422),
         ("DELETE", f"/{uuid4()}?why=%00", None, 422),
         ("PATCH", f"/{uuid4()}", {"records": []}, 422),
@@ -331,6 +332,7 @@ async def test_letters_are_filtered_and_paged(running_weir: Weir) -> None:
         ("POST", "/replay", {"cursor": "1-x"}, 422),
         ("POST", "/replay", {"dry-run": False}, 422),
         ("POST", "/replay", {"since": "9999-12-31T23:59:59-23:00", "dry_run": False, "code": "none"}, 422),
+        ("POST", "/replay", {"since": 1767225600, "dry_run": False, "code": "none"}, 422),
         ("POST", "/replay", {"since": "9999-12-31T00:00:00Z", "dry_run": False, "code": "none"}, 200),
     ],
 )
