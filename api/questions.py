@@ -25,6 +25,9 @@ Bucket = Annotated[
 Start = Annotated[Moment | None, Query(description="First moment of the window; UTC unless it says so.")]
 End = Annotated[Moment | None, Query(description="First moment after the window; UTC unless it says so.")]
 
+#: How the answer comes: each device by itself, or all as one, which is what is meant where nothing is said.
+Grouping = Literal["device", "together"]
+
 
 class QuestionBody(schemas.Body):
     """What a question may say in a body instead of the query. What the body says counts."""
@@ -41,7 +44,7 @@ class QuestionBody(schemas.Body):
 
 
 class UserQuestionBody(QuestionBody):
-    group_by: Literal["device"] | None = None
+    group_by: Grouping | None = None
 
 
 def of_query(

@@ -1,6 +1,6 @@
 """Statistics jobs: ask, then poll or wait."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query
@@ -8,7 +8,7 @@ from sqlalchemy import Engine, select
 
 from api.dependencies import Services, ServicesOf
 from api.problems import problems
-from api.questions import Asked, AskedInBody, UserAskedInBody, question_of
+from api.questions import Asked, AskedInBody, Grouping, UserAskedInBody, question_of
 from api.schemas import Key, Task
 from shared import database
 from shared.database import Device, translated
@@ -19,7 +19,9 @@ from shared.scope import Scope
 router = APIRouter(tags=["analytics"])
 
 Wait = Annotated[float, Query(ge=0, le=3600, description="Seconds to wait for the answer.")]
-GroupBy = Annotated[Literal["device"] | None, Query(description="Each device by itself.")]
+GroupBy = Annotated[
+    Grouping | None, Query(description="Each device by itself, or all together, as when nothing is said.")
+]
 ForAll = Annotated[bool, Query(description="Also when others asked for it, too.")]
 
 
@@ -90,11 +92,15 @@ async def _ask_device(services: Services, device_id: UUID, question: Question, w
     return await _ask(services, "device_statistics", {"device_id": str(device_id)}, (key,), question, wait)
 
 
-async def _ask_user(services: Services, user_id: int, question: Question, group_by: str | None, wait: float) -> Task:
+async def _ask_user(
+    services: Services, user_id: int, question: Question, group_by: Grouping | None, wait: float
+) -> Task:
     keys = await services.threads.run(_devices_of, services.engine, user_id)
-    if group_by:
+    by_device = group_by == "device"
+    if by_device:
         question.require_bounded(len(keys))
-    parameters = {"user_id": user_id, "group_by": group_by}
+    # Whether it was said or not, together is the same question, and has to be the same job.
+    parameters = {"user_id": user_id, "group_by": "device" if by_device else None}
     return await _ask(services, "user_statistics", parameters, keys, question, wait)
 
 

@@ -137,6 +137,23 @@ def test_answer_given_again_says_how_much_is_queued_by_then(weir: Weir) -> None:
     assert again["result"]["devices"][str(device)]["queued"] == again["result"]["queued"] == 1
 
 
+def test_together_is_the_same_question_whether_it_is_said_or_not(weir: Weir) -> None:
+    weir.start("api", "worker")
+    weir.device()
+    path = "/users/1/analytics/?wait=30"
+    usual = weir.http.get(path).json()
+    apart = weir.http.get(f"{path}&group_by=device").json()
+    assert "devices" in apart["result"]
+    for again in (
+        weir.http.get(f"{path}&group_by=together"),
+        weir.http.post(f"{path}&group_by=together"),
+        weir.http.post(path, json={"group_by": "together"}),
+        weir.http.post(f"{path}&group_by=device", json={"group_by": "together"}),
+    ):
+        assert again.json()["task_id"] == usual["task_id"] != apart["task_id"], again.text
+        assert "devices" not in again.json()["result"]
+
+
 def test_answer_of_each_device_by_itself_is_bounded(weir: Weir, jobs: Jobs, device: int) -> None:
     weir.start("api")
     weir.rows("INSERT INTO devices (id, user_id) SELECT gen_random_uuid(), 1 FROM generate_series(2, 300)")
