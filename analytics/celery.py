@@ -3,9 +3,7 @@
 import functools
 import os
 import sys
-import time
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from shared import jobs, logs
 from shared.cold.store import Store
 from shared.config import load
 from shared.database import connect
-from shared.errors import BrokerUnavailable, Misconfigured, Unavailable
+from shared.errors import BrokerUnavailable, Misconfigured
 from shared.watchdog import Watchdog
 
 log = structlog.get_logger()
@@ -89,15 +87,12 @@ def run_job(task: "Task[..., Any]", job_id: str, follows: str | None = None) -> 
     """Run a job. A database or cold store that is away is waited for, then the job goes to the back of the queue."""
     redelivered = bool((task.request.delivery_info or {}).get("redelivered"))
     nudge = jobs.Nudge(UUID(follows or task.request.id), redelivered, goes_on=bool(follows) and not redelivered)
-    for pause in PAUSES:
-        try:
-            tasks.run(_jobs(), engine(), store(), watchdog(), UUID(job_id), nudge, settings.job_deadline)
-        except Unavailable as error:
-            log.warning("a job waits", job=job_id, reason=str(error), seconds=pause)
-            time.sleep(pause)
-            nudge = replace(nudge, goes_on=True)
-        else:
-            return
+
+    def run(nudge: jobs.Nudge) -> None:
+        tasks.run(_jobs(), engine(), store(), watchdog(), UUID(job_id), nudge, settings.job_deadline)
+
+    if tasks.run_patiently(run, _jobs(), watchdog(), UUID(job_id), nudge, PAUSES):
+        return
     try:
         _jobs().send(UUID(job_id), follows=nudge.id)
     except BrokerUnavailable as error:

@@ -17,9 +17,9 @@ from analytics.events import Batches
 from shared.cold import manifest
 from shared.cold.manifest import ColdFile
 from shared.cold.store import Store
-from shared.cold.upkeep import Failed
+from shared.cold.upkeep import Failed, is_away
 from shared.database import translated
-from shared.errors import ColdUnavailable, WeirError
+from shared.errors import WeirError
 from shared.streams import EVENTS
 
 _COUNTED = text("SELECT file, users FROM cold_users WHERE file = ANY(:files)")
@@ -94,7 +94,7 @@ def count_all(
                 ((users,),) = duck.run("SELECT count(DISTINCT user_id) FROM events", events=_users(store, file))
             except WeirError as error:
                 told(Failed(EVENTS.name, file.day, str(error)))
-                if isinstance(error, ColdUnavailable) or duck.is_over:
+                if is_away(error) or duck.is_over:
                     break
                 continue
             SealedUsers(uncounted=[file]).keep(engine, {file.day: users})

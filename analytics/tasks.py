@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -21,7 +22,7 @@ from shared.cold.store import Store
 from shared.data_version import Version
 from shared.database import LOOKUP_DEADLINE, Job
 from shared.days import Days
-from shared.errors import JobCancelled, Unavailable, WeirError
+from shared.errors import ColdFileUnreadable, JobCancelled, Unavailable, WeirError
 from shared.jobs import Jobs, Nudge
 from shared.questions import Question
 from shared.segments import Segment
@@ -126,6 +127,35 @@ def run(
         return
     with watchdog.within(LOOKUP_DEADLINE):
         _keep(jobs, job, answer)
+
+
+def run_patiently(
+    run: Callable[[Nudge], None], jobs: Jobs, watchdog: Watchdog, job_id: UUID, nudge: Nudge, pauses: Iterable[float]
+) -> bool:
+    """Run a job, and again after each pause (seconds) while something is away; return whether nothing is left to do.
+
+    A cold file that cannot be read in a store that can be reached, time and again, is not away: the job fails.
+    """
+    errors: list[Unavailable] = []
+    for pause in pauses:
+        try:
+            run(nudge)
+        except Unavailable as error:
+            log.warning("a job waits", job=str(job_id), reason=str(error), seconds=pause)
+            errors.append(error)
+            time.sleep(pause)
+            nudge = replace(nudge, goes_on=True)
+        else:
+            return True
+    if not all(isinstance(error, ColdFileUnreadable) for error in errors):
+        return False
+    try:
+        with watchdog.within(LOOKUP_DEADLINE):
+            jobs.fail(job_id, nudge, str(errors[-1]))
+    except Unavailable as error:
+        log.warning("a job waits", job=str(job_id), reason=str(error))
+        return False
+    return True
 
 
 def _keep(jobs: Jobs, job: Job, answer: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@
     │   ├── BrokerUnavailable
     │   ├── DatabaseUnavailable
     │   └── ColdUnavailable
+    │       └── ColdFileUnreadable
     ├── PublishRefused         503 and Retry-After
     ├── Misconfigured          stop consuming, not ready
     ├── InvalidRecord          422 or dead letter
@@ -37,6 +38,18 @@ class DatabaseUnavailable(Unavailable):
 
 class ColdUnavailable(Unavailable):
     """The place of the cold files cannot be reached, or written to."""
+
+
+class ColdFileUnreadable(ColdUnavailable):
+    """One file of a cold store that is there cannot be read now: it may be again, and what it holds is not known to be lost.
+
+    Attributes:
+        path: where it is.
+    """
+
+    def __init__(self, path: str, fault: str) -> None:
+        super().__init__(f"the cold file {path} {fault}")
+        self.path = path
 
 
 class PublishRefused(WeirError):

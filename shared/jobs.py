@@ -201,6 +201,12 @@ class Jobs:
         with translated(), Session(self._engine) as session, session.begin():
             session.execute(changes.values(result=result, error=error, finished_at=text("now()")))
 
+    def fail(self, job_id: UUID, nudge: Nudge, reason: str) -> None:
+        """Give up a job that was started under this nudge, and keep the reason. Raises DatabaseUnavailable."""
+        mine = update(Job).where(Job.id == job_id, Job.status == "running", Job.started_by == nudge.id)
+        with translated(), self._engine.begin() as connection:
+            connection.execute(mine.values(status="failed", error=reason, finished_at=func.now()))
+
     def resend(self, after: timedelta, deadline: timedelta) -> int:
         """Nudge again for jobs nobody took up, or whose worker must be gone by now; return how many.
 

@@ -17,9 +17,9 @@ from shared.cold.manifest import ColdFile
 from shared.cold.ordered import BLOCK, Blocks, Values, blocks, rows_of_block
 from shared.cold.ordered_manifest import OrderedCopy
 from shared.cold.store import Store, digest
-from shared.cold.upkeep import Failed
+from shared.cold.upkeep import Failed, is_away
 from shared.database import translated
-from shared.errors import ColdFileDamaged, ColdUnavailable, NotFound, WeirError
+from shared.errors import ColdFileDamaged, NotFound, WeirError
 from shared.streams import Stream
 
 #: A device with fewer rows in a file has none: its rows are read as soon as blocks would be.
@@ -67,7 +67,7 @@ def order_all(
             try:
                 one: OrderedDay | Failed = order(engine, store, stream, day)
             except WeirError as error:
-                one, away = Failed(stream.name, day, str(error)), isinstance(error, ColdUnavailable)
+                one, away = Failed(stream.name, day, str(error)), is_away(error)
             told(one)
             found.append(one)
             if away:

@@ -15,10 +15,9 @@ from shared.cold.hot import Source
 from shared.cold.layout import Writer
 from shared.cold.manifest import ColdFile
 from shared.cold.store import Store
-from shared.cold.upkeep import Failed, failed
+from shared.cold.upkeep import Failed, failed, is_away
 from shared.cold.writing import New, new_path, write
 from shared.database import translated
-from shared.errors import ColdUnavailable
 from shared.streams import Stream
 
 #: Terms of a stream's devices that have one: the shortest and the longest.
@@ -92,7 +91,7 @@ def apply(
             _apply(engine, store, drop)
             one: Drop | Failed = drop
         except Exception as error:  # noqa: BLE001
-            one, away = failed(drop.stream, drop.day, error), isinstance(error, ColdUnavailable)
+            one, away = failed(drop.stream, drop.day, error), is_away(error)
         told(one)
         found.append(one)
         if away:

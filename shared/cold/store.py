@@ -2,6 +2,7 @@
 
 import builtins
 import hashlib
+import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -16,7 +17,7 @@ from shared.cold import disk
 from shared.cold.choosing import matching, may_hold
 from shared.cold.manifest import ColdFile
 from shared.cold.ordered_manifest import OrderedCopy
-from shared.errors import ColdFileDamaged, ColdUnavailable, Misconfigured
+from shared.errors import ColdFileDamaged, ColdFileUnreadable, ColdUnavailable, Misconfigured
 
 #: The file that says which store this is, one for all of it.
 MARK = "_weir"
@@ -68,6 +69,7 @@ class Store:
 
         Raises:
             ColdFileDamaged: it is missing, cut, or its footer is another.
+            ColdFileUnreadable: the store can be reached, and this file cannot be read.
             ColdUnavailable: the store cannot be reached.
         """
         with self.within(file):
@@ -124,7 +126,7 @@ class Store:
         except (pa.ArrowException, OSError) as error:
             self.reach()
             if self._is_as_sealed(file):
-                raise ColdUnavailable(f"the cold file {file.path} did not come through, and is whole") from error
+                raise ColdFileUnreadable(file.path, "did not come through, and is whole") from error
             raise ColdFileDamaged(file.path, "cannot be read") from error
 
     def reach(self) -> None:
@@ -205,14 +207,16 @@ class Store:
         return f"{self._root}/{path}"
 
     def _is_as_sealed(self, file: ColdFile | OrderedCopy) -> bool:
-        """Read a file another time, because one failure may be of the way to it. Raises ColdUnavailable."""
+        """Read a file another time, because one failure may be of the way to it. Raises ColdFileUnreadable."""
         try:
             with self.source(file.path) as source:
                 return digest(source)[1] == file.sha256
         except pa.ArrowException:
             return False
         except OSError as error:
-            raise ColdUnavailable(f"the cold file {file.path} cannot be reached") from error
+            # Without the words of pyarrow where the system has its own: they have the whole path of this machine.
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise ColdFileUnreadable(file.path, f"cannot be read: {reason}") from error
 
 
 def _impatient(filesystem: pf.FileSystem, url: str) -> pf.FileSystem:

@@ -13,7 +13,7 @@ from shared.cold.hot import Source
 from shared.cold.sealing import Sealed, seal
 from shared.cold.store import Store
 from shared.database import translated
-from shared.errors import ColdUnavailable, Conflict, WeirError
+from shared.errors import ColdFileUnreadable, ColdUnavailable, Conflict, WeirError
 from shared.streams import Stream
 
 #: Held while somebody seals or applies retention.
@@ -38,6 +38,11 @@ def failed(stream: Stream, day: date, error: Exception) -> Failed:
     """Say why a day stays as it is. What nobody has thought of is one day's fault, too: it must not stop the others."""
     reason = str(error) if isinstance(error, WeirError) else f"unexpected {type(error).__name__}: {error}"
     return Failed(stream.name, day, reason)
+
+
+def is_away(error: Exception) -> bool:
+    """Whether no day can be done before the store is back; one file that cannot be read keeps none of the others."""
+    return isinstance(error, ColdUnavailable) and not isinstance(error, ColdFileUnreadable)
 
 
 class NotRemoved(NamedTuple):
@@ -98,7 +103,7 @@ def seal_all(
         try:
             one: Sealed | Failed = seal(engine, store, source)
         except Exception as error:  # noqa: BLE001
-            one, away = failed(source.stream, source.day, error), isinstance(error, ColdUnavailable)
+            one, away = failed(source.stream, source.day, error), is_away(error)
         told(one)
         found.append(one)
         if away:
