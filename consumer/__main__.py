@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 async def run(settings: Settings) -> None:
     """Consume until SIGTERM or SIGINT, then drain."""
-    stop = asyncio.Event()
+    stop, alone = asyncio.Event(), asyncio.Lock()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     engine = connect(settings.database_url, pool_size=2, statement_deadline=settings.statement_deadline)
@@ -50,7 +50,7 @@ async def run(settings: Settings) -> None:
     background = in_background(*upkeep, inspection.run(), *archiving)
     async with background, asyncio.TaskGroup() as group:
         for stream in STREAMS:
-            group.create_task(_consume(stream, settings, stop))
+            group.create_task(_consume(stream, settings, alone, stop))
     threads.close()
     engine.dispose()
 
@@ -67,13 +67,14 @@ async def _unless(stop: asyncio.Event, work: Coroutine[None, None, object]) -> b
     return True
 
 
-async def _consume(stream: Stream, settings: Settings, stop: asyncio.Event) -> None:
+async def _consume(stream: Stream, settings: Settings, alone: asyncio.Lock, stop: asyncio.Event) -> None:
     dead = BrokerConnection(settings.amqp_url, settings.heartbeat, partial(topology.declare, streams=STREAMS))
     writers = [Writer(settings.database_url, stream, settings.write_deadline) for _ in range(settings.writers)]
     consumer = StreamConsumer(
         Reader(stream, settings.earliest_timestamp, settings.timestamp_ahead, settings.submission_limit),
         writers,
         DeadLetters(stream, dead, settings.publish_deadline),
+        alone,
         prefetch=settings.prefetch,
         intake_limit_bytes=settings.intake_limit_bytes,
         batch_limit=settings.batch_limit,

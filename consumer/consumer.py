@@ -39,6 +39,7 @@ class StreamConsumer:
         reader: Reader,
         writers: Sequence[Writer],
         dead_letters: DeadLetters,
+        alone: asyncio.Lock,
         *,
         prefetch: int,
         intake_limit_bytes: int,
@@ -48,6 +49,8 @@ class StreamConsumer:
     ) -> None:
         self._reader = reader
         self._dead_letters = dead_letters
+        #: Held by whoever tries a suspect, of whichever stream: were two tried at one time, both would be blamed.
+        self._alone = alone
         self._prefetch = prefetch
         self._intake_limit_bytes = intake_limit_bytes
         self._core = Core(
@@ -148,12 +151,13 @@ class StreamConsumer:
         """
         (suspect,) = cast(Sequence[Suspect], work.deliveries)
         receipt = self._reader.receipt_of(suspect.message)
-        delivery = self._reader.read_suspect(suspect.message, await writer.suspects.attempt(receipt))
-        try:
-            await self._resolve(writer, [delivery])
-            return await self._write(writer, [delivery], sift=work.sift)
-        finally:
-            await writer.suspects.acquit(receipt)
+        async with self._alone:
+            delivery = self._reader.read_suspect(suspect.message, await writer.suspects.attempt(receipt))
+            try:
+                await self._resolve(writer, [delivery])
+                return await self._write(writer, [delivery], sift=work.sift)
+            finally:
+                await writer.suspects.acquit(receipt)
 
     async def _write_batch(self, writer: Writer, work: Work) -> int:
         """Write a batch, unless it turns out to hold what the guard holds back."""

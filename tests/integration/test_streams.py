@@ -11,6 +11,7 @@ import pytest
 from factories import Weir, bad_row, channel_to, event, good_row, group_of, publish_group, reading
 from pamqp.commands import Basic
 
+from consumer.deliveries import SUSPECT_AFTER
 from shared.streams import READINGS, STREAMS, Stream
 from shared.streams.stream import COPY, EXCHANGE, JSON
 
@@ -139,6 +140,35 @@ async def test_message_that_kills_the_consumer_is_quarantined_without_its_neighb
     assert weir.rows("SELECT * FROM receipts WHERE dead IS NOT NULL AND id <> %s", poison.receipt) == []
     assert weir.rows("SELECT * FROM suspects") == []
     assert 3 <= deaths <= 10
+
+
+async def test_suspect_of_another_stream_is_not_blamed_for_what_a_message_does(weir: Weir, stream: Stream) -> None:
+    """It takes long to write, so that it is in hand at each death, and at work whenever the other could be tried."""
+    (other,) = (one for one in STREAMS if one is not stream)
+    poison = group_of(([b"kills whoever reads it"], None), stream=stream)
+    innocent = group_of((rows(other, [1]), None), stream=other)
+    weir.environment["WEIR_WRITE_DEADLINE"] = "2"
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"
+
+    def is_quarantined() -> bool:
+        if not weir.is_running("consumer"):
+            weir.run("consumer", "tests/crash_beside_suspect.py")
+        return bool(weir.scalar("SELECT count(*) FROM receipts WHERE id = %s", poison.receipt))
+
+    with weir.connection() as connection, connection.cursor() as cursor:
+        connection.autocommit = False
+        cursor.execute("INSERT INTO receipts (id, stream, stored) VALUES (%s, %s, 0)", (innocent.receipt, other.name))
+        async with channel_to(weir.amqp_url) as channel:
+            await publish_group(channel, innocent)
+            for _ in range(SUSPECT_AFTER):
+                weir.start("consumer")
+                weir.wait_for(lambda: weir.scalar(waiting, weir.name) > 0)
+                weir.stop("consumer", signal.SIGKILL)
+            await publish_group(channel, poison)
+            weir.wait_for(is_quarantined, 60)
+        connection.rollback()
+    weir.wait_until_stored(1, stream=other)
+    assert weir.rows("SELECT id::text FROM receipts WHERE dead IS NOT NULL") == [(poison.receipt,)]
 
 
 def message(stream: Stream, body: bytes, records: int = 2, **properties: Any) -> tuple[bytes, Basic.Properties]:
