@@ -1,5 +1,6 @@
 """What users do: daily active users, top events and retention. Each is a job, and answers with the bare result."""
 
+from datetime import UTC
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -28,6 +29,10 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
             **_LOCATION,
             "Weir-As-Of": {
                 "description": "The moment whose events were seen: all that were stored by then, and none since.",
+                "schema": {"type": "string", "format": "date-time"},
+            },
+            "Weir-Checked-At": {
+                "description": "Where the answer was there already: when it was last found to be still true.",
                 "schema": {"type": "string", "format": "date-time"},
             },
             "Weir-Queued": {
@@ -105,6 +110,8 @@ async def _answer(
         return _later(task)
     response.headers["location"] = _path(task)
     response.headers["weir-as-of"] = task.result["as_of"]
+    if task.checked_at is not None:
+        response.headers["weir-checked-at"] = task.checked_at.astimezone(UTC).isoformat()
     response.headers["weir-queued"] = str(task.result["queued"])
     return task.result if part is None else task.result[part]
 

@@ -111,7 +111,11 @@ def test_headers_say_what_an_answer_covers_and_which_task_it_is_of(asked: Weir) 
         assert answer.headers["weir-as-of"] == task["result"]["as_of"]
         assert datetime.fromisoformat(answer.headers["weir-as-of"]) <= datetime.now(UTC)
         assert answer.headers["weir-queued"] == "0"
+        assert "weir-checked-at" not in answer.headers
         again = asked.http.post(f"/api/stats/{question}", json=parameters)
+        checked = datetime.fromisoformat(again.headers["weir-checked-at"])
+        assert datetime.fromisoformat(again.headers["weir-as-of"]) < checked <= datetime.now(UTC)
+        assert checked == datetime.fromisoformat(asked.http.get(answer.headers["location"]).json()["checked_at"])
         named = ("location", "weir-as-of", "weir-queued")
         assert [again.headers[name] for name in named] == [answer.headers[name] for name in named]
 

@@ -74,7 +74,7 @@ def test_answers_are_those_of_the_document(case: schemathesis.Case, running_weir
 def test_document_names_the_headers_of_answers_about_users() -> None:
     for path in ("/stats/dau", "/api/stats/top-events", "/stats/retention"):
         found = document.raw_schema["paths"][path]["get"]["responses"]["200"]["headers"]
-        assert set(found) == {"Location", "Weir-As-Of", "Weir-Queued"}
+        assert set(found) == {"Location", "Weir-As-Of", "Weir-Checked-At", "Weir-Queued"}
 
 
 def test_document_names_the_problems_of_every_operation() -> None:
