@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from analytics.events import Batches
-from analytics.spool import no_room
+from analytics.room import ROOM
 from shared.errors import WeirError
 
 #: Over this it spills to disk, in a folder that is removed afterwards; over both the job fails.
@@ -99,7 +99,7 @@ class Duck:
         if isinstance(error, duckdb.OutOfMemoryException):
             return WeirError(f"it takes more than {MEMORY} of memory and {SPILLED} of disk; ask for fewer days")
         if isinstance(error, duckdb.IOException):  # it has no other files than those it spills to
-            return no_room(_BEYOND, _reason(error))
+            return ROOM.refused(_BEYOND, _reason(error))
         return error
 
 
@@ -122,7 +122,7 @@ def _folder() -> TemporaryDirectory[str]:
     try:
         return TemporaryDirectory(prefix="weir-")
     except OSError as error:
-        raise no_room(_BEYOND, error.strerror or type(error).__name__) from error
+        raise ROOM.refused(_BEYOND, error.strerror or type(error).__name__) from error
 
 
 def _reason(error: duckdb.IOException) -> str:

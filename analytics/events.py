@@ -10,12 +10,13 @@ import pyarrow as pa
 from pyarrow import csv
 from sqlalchemy import Connection
 
-from analytics.spool import BLOCK_BYTES, Spool
+from analytics import room
 from shared.cold import manifest
 from shared.cold.manifest import ColdFile
 from shared.cold.store import Store
 from shared.days import Days
 from shared.segments import Segment
+from shared.spool import BLOCK_BYTES, Spool
 from shared.streams import EVENTS
 
 #: Microseconds from the day before 0001-01-01, from which Python counts its days, to 1970, from which DuckDB does.
@@ -67,7 +68,7 @@ class Selection:
         self._segment = segment
         self._which = "DISTINCT" if only_different else ""
         self.start, self.end = start, end
-        self._hot = Spool()
+        self._hot = Spool(room.ROOM)
         self.files: list[ColdFile] = []
         #: As the snapshot has them, and how many were copied of them.
         self.hot_rows = self.copied_rows = 0

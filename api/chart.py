@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy import Connection, Engine, text
 
 from api.errors import TooSlow
-from api.export.spool import EPOCH, Spool, row_type
+from api.export.spool import EPOCH, SpooledReadings, row_type
 from api.places import since_1970
 from api.reduction import Method, Points, Reduction
 from api.window import NEWEST, OLDEST, Window
@@ -67,6 +67,7 @@ def draw(engine: Engine, store: Store, wish: Wish, deadline: timedelta) -> Drawn
 
     Raises:
         TooSlow: it was not done when the deadline was over.
+        NoRoom: of its hot readings more have to wait on the disk than there is room for.
         DatabaseUnavailable, ColdFileDamaged, ColdUnavailable: no part is left out instead.
     """
     until = time.monotonic() + deadline.total_seconds()
@@ -74,7 +75,7 @@ def draw(engine: Engine, store: Store, wish: Wish, deadline: timedelta) -> Drawn
         as_of, first, last = connection.execute(_BOUNDS, {"key": wish.key, "start": wish.start, "end": wish.end}).one()
         files = manifest.files(connection, READINGS.name, wish.start, wish.end, [wish.key])
         begin, end = _span(connection, wish, [moment for moment in (first, last) if moment])
-        hot = Spool(connection, _HOT, {"key": wish.key, "start": wish.start, "end": wish.end}, _ROW)
+        hot = SpooledReadings(connection, _HOT, {"key": wish.key, "start": wish.start, "end": wish.end}, _ROW)
     axes = {name: Reduction(wish.method, wish.points, begin, end) for name in wish.axes}
     with hot:
         _take(_hot(hot, wish), axes, until)
@@ -93,7 +94,7 @@ def _span(connection: Connection, wish: Wish, moments: list[datetime]) -> tuple[
     return since_1970(first), since_1970(last)
 
 
-def _hot(rows: Spool, wish: Wish) -> Iterator[dict[str, np.ndarray]]:
+def _hot(rows: SpooledReadings, wish: Wish) -> Iterator[dict[str, np.ndarray]]:
     for piece in rows.pieces(_PIECE):
         times = piece["time"].astype(np.int64) + EPOCH
         yield {"time": times, **{name: piece[name].astype(np.float64) for name in wish.axes}}

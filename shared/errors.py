@@ -7,6 +7,7 @@
     │   └── ColdUnavailable
     │       └── ColdFileUnreadable
     ├── PublishRefused         503 and Retry-After
+    ├── NoRoom                 503 and Retry-After; a job fails
     ├── Misconfigured          stop consuming, not ready
     ├── InvalidRecord          422 or dead letter
     ├── TooLarge               413
@@ -62,6 +63,10 @@ class PublishRefused(WeirError):
     def __init__(self, message: str, seconds: float | None = None) -> None:
         super().__init__(message)
         self.seconds = seconds
+
+
+class NoRoom(WeirError):
+    """More has to wait on the disk than there is room for, in its bound or on the disk. Asking for less helps."""
 
 
 class Misconfigured(WeirError):

@@ -1,9 +1,8 @@
 """Events over any time, hot and cold, the oldest first, in constant memory."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime
-from tempfile import TemporaryFile
-from typing import IO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,11 +10,13 @@ from sqlalchemy import Connection, Engine
 
 from api.export.columns import BATCH, EVENTS
 from api.export.days import DAY, days, midnight
+from api.export.spool import EVENTS as ROOM
 from api.window import NEWEST, OLDEST, Window
 from shared.cold import layout, manifest
 from shared.cold.hot import Source, copy
 from shared.cold.merging import Merger
 from shared.cold.store import Store
+from shared.spool import Spool
 from shared.streams import EVENTS as STREAM
 
 _COLUMNS = ["event_id", "user_id", "event_type", "time", "properties"]
@@ -26,7 +27,7 @@ def batches(engine: Engine, store: Store, window: Window) -> Iterator[pa.RecordB
     temporary file.
 
     Raises:
-        DatabaseUnavailable, ColdFileDamaged, ColdUnavailable: also in the middle.
+        DatabaseUnavailable, ColdFileDamaged, ColdUnavailable, NoRoom: also in the middle.
     """
     start, end = window.start or OLDEST, window.end or NEWEST
     with manifest.snapshot(engine) as connection:
@@ -38,7 +39,7 @@ def batches(engine: Engine, store: Store, window: Window) -> Iterator[pa.RecordB
 
 
 def _of_day(engine: Engine, store: Store, start: datetime, end: datetime) -> Iterator[pa.Table]:
-    with TemporaryFile() as spool:
+    with closing(Spool(ROOM)) as spool:
         with manifest.snapshot(engine) as connection:
             files = manifest.files(connection, STREAM.name, start, end)
             _spool(connection, start, spool)
@@ -48,15 +49,20 @@ def _of_day(engine: Engine, store: Store, start: datetime, end: datetime) -> Ite
             yield table.filter(inside)
 
 
-def _spool(connection: Connection, start: datetime, spool: IO[bytes]) -> None:
+def _spool(connection: Connection, start: datetime, spool: Spool) -> None:
     """Write what is hot of a day to a file, sorted."""
-    with pa.ipc.new_stream(spool, layout.schema(STREAM)) as writer:
-        copy(connection, Source(STREAM, start.date(), STREAM.table), {}, writer.write_table)
-    spool.seek(0)
+    try:
+        with pa.ipc.new_stream(spool, layout.schema(STREAM)) as writer:
+            copy(connection, Source(STREAM, start.date(), STREAM.table), {}, writer.write_table)
+        spool.flush()
+    except BaseException:
+        connection.invalidate()  # or all that PostgreSQL still sends would be read first, to be thrown away
+        raise
+    spool.file.seek(0)
 
 
-def _merged(merger: Merger, spool: IO[bytes]) -> Iterator[pa.Table]:
-    with pa.ipc.open_stream(spool) as hot:
+def _merged(merger: Merger, spool: Spool) -> Iterator[pa.Table]:
+    with pa.ipc.open_stream(spool.file) as hot:
         for batch in hot:
             yield from merger.add(pa.Table.from_batches([batch]))
     yield from merger.rest()

@@ -9,7 +9,7 @@ import pyarrow as pa
 from sqlalchemy import Connection
 
 from api.export.columns import BATCH, ROWS, TIME, Place
-from api.export.spool import EPOCH, Rows, Spool, row_type
+from api.export.spool import EPOCH, Rows, SpooledReadings, row_type
 from shared.streams.stream import PG_EPOCH
 
 #: Rows read at one time; and all others of the last one's device and time, so that the next time begins after them.
@@ -32,7 +32,7 @@ _QUERY = """
 """
 
 
-class Page(Spool):
+class Page(SpooledReadings):
     """Hot rows with start <= time < end, a day at most, of these devices or of all, from a place on.
 
     Attributes:

@@ -26,7 +26,7 @@ def batches(engine: Engine, store: Store, keys: Sequence[int] | None, window: Wi
     one moment of its own, and no transaction is open while one waits for the next batch.
 
     Raises:
-        DatabaseUnavailable, ColdFileDamaged, ColdUnavailable: also in the middle.
+        DatabaseUnavailable, ColdFileDamaged, ColdUnavailable, NoRoom: also in the middle.
     """
     start, end = window.start or OLDEST, window.end or NEWEST
     with manifest.snapshot(engine) as connection:

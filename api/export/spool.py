@@ -1,7 +1,6 @@
 """Rows of a query in a temporary file: out of the database at once, however long what follows takes."""
 
 from collections.abc import Iterator, Mapping
-from tempfile import TemporaryFile
 from types import TracebackType
 from typing import Any, Self
 
@@ -9,7 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
+from shared.spool import Room, Spool
 from shared.streams.stream import COPY_HEADER, COPY_TRAILER, PG_EPOCH
+
+#: Of one chart, or of a day of a download: some 80 million readings, or 30 million events. A disk has room for some.
+MOST_BYTES = 4 << 30
+
+READINGS = Room(MOST_BYTES, "readings that are not sealed yet", "the API's disk", "a shorter window")
+EVENTS = READINGS._replace(rows="events that are not sealed yet")
 
 Rows = NDArray[np.void]
 
@@ -28,23 +34,26 @@ def row_type(**columns: str) -> np.dtype[np.void]:
     return np.dtype(fields)
 
 
-class Spool:
-    """The rows of one query, of fixed length. They are gone when this is closed."""
+class SpooledReadings:
+    """The rows of one query, of fixed length. They are gone when this is closed. Raises NoRoom."""
 
     def __init__(
         self, connection: Connection, query: str, parameters: Mapping[str, object], row: np.dtype[np.void]
     ) -> None:
         self._row = row
-        self._file = TemporaryFile()  # noqa: SIM115  closed when this is
+        self._spool = Spool(READINGS)
+        self._file = self._spool.file
         try:
             cursor: Any = connection.connection.cursor()
             copy = cursor.mogrify(f"COPY ({query}) TO STDOUT (FORMAT binary)", parameters).decode()
-            cursor.copy_expert(copy, self._file)
+            cursor.copy_expert(copy, self._spool)
+            self._spool.flush()
             size = self._file.tell() - len(COPY_HEADER) - len(COPY_TRAILER)
             self.rows, rest = divmod(size, row.itemsize)
             assert not rest, "the rows are not as long as they should be"
         except BaseException:
-            self._file.close()
+            self._spool.close()
+            connection.invalidate()  # or all that PostgreSQL still sends would be read first, to be thrown away
             raise
 
     def __enter__(self) -> Self:
@@ -53,7 +62,7 @@ class Spool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._file.close()
+        self._spool.close()
 
     def read(self, first: int, count: int) -> Rows:
         """Return so many rows from one on, as far as there are."""

@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 import pytest
 from factories import Weir
 
-from analytics import spool, tasks
-from shared import asking
+from analytics import room, tasks
+from shared import asking, spool
 from shared.cold.store import Store
 from shared.database import connect
 from shared.jobs import Job, Jobs, Nudge, celery_app
@@ -63,7 +63,7 @@ def answer(weir: Weir, jobs: Jobs, kind: str, parameters: dict[str, object]) -> 
 
 
 def no_more_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool, "MOST_BYTES", 1000)
+    monkeypatch.setattr(room, "ROOM", room.ROOM._replace(most_bytes=1000))
 
 
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
