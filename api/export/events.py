@@ -42,18 +42,19 @@ def _of_day(engine: Engine, store: Store, start: datetime, end: datetime) -> Ite
     with closing(Spool(ROOM)) as spool:
         with manifest.snapshot(engine) as connection:
             files = manifest.files(connection, STREAM.name, start, end)
-            _spool(connection, start, spool)
+            _spool(connection, start, end, spool)
         merger = Merger(STREAM.cold.order, (table for file in files for table in store.pieces(file) if len(table)))
         for table in _merged(merger, spool):
             inside = pc.and_(pc.greater_equal(table["time"], pa.scalar(start)), pc.less(table["time"], pa.scalar(end)))
             yield table.filter(inside)
 
 
-def _spool(connection: Connection, start: datetime, spool: Spool) -> None:
-    """Write what is hot of a day to a file, sorted."""
+def _spool(connection: Connection, start: datetime, end: datetime, spool: Spool) -> None:
+    """Write what is hot of a part of a day to a file, sorted."""
+    source = Source(STREAM, start.date(), STREAM.table)
     try:
         with pa.ipc.new_stream(spool, layout.schema(STREAM)) as writer:
-            copy(connection, Source(STREAM, start.date(), STREAM.table), {}, writer.write_table)
+            copy(connection, source, {}, writer.write_table, (start, end))
         spool.flush()
     except BaseException:
         connection.invalidate()  # or all that PostgreSQL still sends would be read first, to be thrown away

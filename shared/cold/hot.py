@@ -116,13 +116,24 @@ def device_ids(connection: Connection, keys: list[int]) -> dict[int, str]:
     return {key: str(device_id) for key, device_id in rows}
 
 
-def copy(connection: Connection, source: Source, ids: dict[int, str], take: Callable[[pa.Table], None]) -> None:
-    """Hand over the rows of a source, sorted, in tables that are no larger than a row group may be."""
+def copy(
+    connection: Connection,
+    source: Source,
+    ids: dict[int, str],
+    take: Callable[[pa.Table], None],
+    span: tuple[datetime, datetime] | None = None,
+) -> None:
+    """Hand over the rows of a source, sorted, in tables that are no larger than a row group may be.
+
+    With a span only those that are in it, too: from its first moment up to its second.
+    """
     columns, order = (", ".join(names) for names in (source.stream.cold.columns, source.stream.cold.order))
-    query = f"SELECT {columns} FROM {source.table} WHERE {source.inside} ORDER BY {order}"  # noqa: S608
+    inside = source.inside if span is None else f"{source.inside} AND time >= %s AND time < %s"
+    query = f"SELECT {columns} FROM {source.table} WHERE {inside} ORDER BY {order}"  # noqa: S608
     sink = _Rows(source.stream, ids, take)
     connection.execute(text("SET LOCAL datestyle = 'ISO'"))
     cursor: Any = connection.connection.cursor()
+    query = cursor.mogrify(query, span).decode()
     cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT csv)", sink)
     sink.flush()
 

@@ -81,6 +81,18 @@ def test_disk_that_is_full_in_the_middle_cuts_the_download(weir: Weir) -> None:
     assert "Traceback" not in weir.log("api")
 
 
+def test_window_of_a_hot_day_takes_only_the_room_of_its_own_events(weir: Weir, monkeypatch: pytest.MonkeyPatch) -> None:
+    insert_events(weir, MIDNIGHT, 1000)
+    monkeypatch.setattr(events, "ROOM", spool.EVENTS._replace(most_bytes=20_000))
+    store = Store(weir.settings().cold_url)
+    minute = Window(MIDNIGHT + timedelta(minutes=5), MIDNIGHT + timedelta(minutes=6))
+    with engine_of(weir) as engine:
+        found = [row for batch in events.batches(engine, store, minute) for row in batch.to_pylist()]
+        assert [row["occurred_at"] for row in found] == [MIDNIGHT + timedelta(seconds=300 + n) for n in range(60)]
+        with pytest.raises(NoRoom):
+            list(events.batches(engine, store, Window(MIDNIGHT, NEXT)))
+
+
 def test_chart_and_download_take_so_much_of_the_disk_and_no_more(weir: Weir, monkeypatch: pytest.MonkeyPatch) -> None:
     weir.rows("INSERT INTO users (name, email) VALUES ('u', 'u@example.org')")
     weir.rows("INSERT INTO devices (id, user_id) VALUES (gen_random_uuid(), 1)")
