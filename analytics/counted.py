@@ -5,21 +5,22 @@ can think of.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Self
 
 import pyarrow as pa
+from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import Connection, Engine, text
 
-from analytics.duck import session
+from analytics.duck import Duck, session
 from analytics.events import Batches
 from shared.cold import manifest
 from shared.cold.manifest import ColdFile
 from shared.cold.store import Store
-from shared.cold.upkeep import Failed, is_away
+from shared.cold.upkeep import Failed, failed, is_away
 from shared.database import translated
-from shared.errors import WeirError
 from shared.streams import EVENTS
 
 _COUNTED = text("SELECT file, users FROM cold_users WHERE file = ANY(:files)")
@@ -83,21 +84,37 @@ def count_all(
 
     Raises:
         WeirError: the database's errors.
+        SoftTimeLimitExceeded: the task's time is over.
     """
-    done = 0
     with translated(), engine.connect() as connection:
         known = set(connection.execute(text("SELECT file FROM cold_users")).scalars())
         files = [file for file in manifest.files(connection, EVENTS.name) if file.id not in known]
-    with session(begin_within) as duck:
-        for file in files:
-            try:
-                ((users,),) = duck.run("SELECT count(DISTINCT user_id) FROM events", events=_users(store, file))
-            except WeirError as error:
-                told(Failed(EVENTS.name, file.day, str(error)))
-                if is_away(error) or duck.is_over:
-                    break
-                continue
+    if not files:
+        return 0
+    with ExitStack() as stack:
+        try:
+            duck = stack.enter_context(session(begin_within))
+        except SoftTimeLimitExceeded:
+            raise
+        except Exception as error:  # noqa: BLE001
+            told(failed(EVENTS, files[0].day, error))
+            return 0
+        return _count(engine, store, duck, files, told)
+
+
+def _count(engine: Engine, store: Store, duck: Duck, files: Sequence[ColdFile], told: Callable[[Failed], None]) -> int:
+    done = 0
+    for file in files:
+        try:
+            ((users,),) = duck.run("SELECT count(DISTINCT user_id) FROM events", events=_users(store, file))
             SealedUsers(uncounted=[file]).keep(engine, {file.day: users})
+        except SoftTimeLimitExceeded:
+            raise
+        except Exception as error:  # noqa: BLE001
+            told(failed(EVENTS, file.day, error))
+            if is_away(error) or duck.is_over:
+                break
+        else:
             done += 1
     return done
 

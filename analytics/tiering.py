@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 import structlog
+from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import Engine
 
 from analytics import counted
@@ -24,6 +25,8 @@ DEADLINE = timedelta(hours=2)
 #: The time after which no further day is sealed, and that for writing files again without devices whose term is over:
 #: together less than the hour after which it all begins again, so that neither keeps the other from being done.
 BEGIN_WITHIN, REWRITE_WITHIN = timedelta(minutes=40), timedelta(minutes=10)
+#: What says that the task's time is over is no fault of the day that is at work.
+ENDS = (SoftTimeLimitExceeded,)
 #: A file is written again for late readings once a day at most.
 REST = timedelta(days=1)
 
@@ -34,14 +37,14 @@ def run(engine: Engine, store: Store, hot_days: int, terms: Mapping[str, int | N
         with upkeep.alone(engine, store):
             # First what is quickly done, so that nothing is sealed that is past its term.
             drops = retention.plan(engine, STREAMS, terms)
-            retention.apply(engine, store, [one for one in drops if not one.is_rewriting], _tell, REWRITE_WITHIN)
+            retention.apply(engine, store, [one for one in drops if not one.is_rewriting], _tell, REWRITE_WITHIN, ENDS)
             with translated(), engine.connect() as connection:
                 before = hot.today(connection) - timedelta(days=hot_days)
             sources = upkeep.due(engine, STREAMS, before, REST)
-            upkeep.seal_all(engine, store, sources, BEGIN_WITHIN, _tell)
+            upkeep.seal_all(engine, store, sources, BEGIN_WITHIN, _tell, ENDS)
             drops = [one for one in retention.plan(engine, STREAMS, terms) if one.is_rewriting]
-            retention.apply(engine, store, drops, _tell, REWRITE_WITHIN)
-            ordering.order_all(engine, store, STREAMS, BEGIN_WITHIN, _tell)
+            retention.apply(engine, store, drops, _tell, REWRITE_WITHIN, ENDS)
+            ordering.order_all(engine, store, STREAMS, BEGIN_WITHIN, _tell, ENDS)
             counted.count_all(engine, store, BEGIN_WITHIN, _tell)
             upkeep.tidy(engine, store, grace, _tell)
     except Conflict as error:

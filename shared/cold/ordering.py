@@ -17,9 +17,9 @@ from shared.cold.manifest import ColdFile
 from shared.cold.ordered import BLOCK, Blocks, Values, blocks, rows_of_block
 from shared.cold.ordered_manifest import OrderedCopy
 from shared.cold.store import Store, digest
-from shared.cold.upkeep import Failed, is_away
+from shared.cold.upkeep import Ends, Failed, failed, is_away
 from shared.database import translated
-from shared.errors import ColdFileDamaged, NotFound, WeirError
+from shared.errors import ColdFileDamaged, NotFound
 from shared.streams import Stream
 
 #: A device with fewer rows in a file has none: its rows are read as soon as blocks would be.
@@ -56,8 +56,12 @@ def order_all(
     streams: Iterable[Stream],
     begin_within: timedelta,
     told: Callable[[OrderedDay | Failed], None] = lambda _: None,
+    ends: Ends = (),
 ) -> list[OrderedDay | Failed]:
-    """Order every file that lacks its copy, the newest first, beginning none after this long. To be done `upkeep.alone`."""
+    """Order every file that lacks its copy, the newest first, beginning none after this long. To be done `upkeep.alone`.
+
+    A file that fails does not keep the next from being ordered, unless the store is away. Raises what `ends`.
+    """
     began, found = time.monotonic(), list[OrderedDay | Failed]()
     for stream in streams:
         for day in _due(engine, stream):
@@ -66,8 +70,10 @@ def order_all(
             away = False
             try:
                 one: OrderedDay | Failed = order(engine, store, stream, day)
-            except WeirError as error:
-                one, away = Failed(stream.name, day, str(error)), is_away(error)
+            except ends:
+                raise
+            except Exception as error:  # noqa: BLE001
+                one, away = failed(stream, day, error), is_away(error)
             told(one)
             found.append(one)
             if away:

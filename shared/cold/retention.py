@@ -15,7 +15,7 @@ from shared.cold.hot import Source
 from shared.cold.layout import Writer
 from shared.cold.manifest import ColdFile
 from shared.cold.store import Store
-from shared.cold.upkeep import Failed, failed, is_away
+from shared.cold.upkeep import Ends, Failed, failed, is_away
 from shared.cold.writing import New, new_path, write
 from shared.database import translated
 from shared.streams import Stream
@@ -80,8 +80,12 @@ def apply(
     drops: Iterable[Drop],
     told: Callable[[Drop | Failed], None] = lambda _: None,
     begin_within: timedelta = timedelta.max,
+    ends: Ends = (),
 ) -> list[Drop | Failed]:
-    """Drop all that, beginning nothing after this long; return what came of each. To be done `upkeep.alone`."""
+    """Drop all that, beginning nothing after this long; return what came of each. To be done `upkeep.alone`.
+
+    Raises what `ends`.
+    """
     began, found = time.monotonic(), list[Drop | Failed]()
     for drop in drops:
         if time.monotonic() - began > begin_within.total_seconds():
@@ -90,6 +94,8 @@ def apply(
         try:
             _apply(engine, store, drop)
             one: Drop | Failed = drop
+        except ends:
+            raise
         except Exception as error:  # noqa: BLE001
             one, away = failed(drop.stream, drop.day, error), is_away(error)
         told(one)

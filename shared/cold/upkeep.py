@@ -25,6 +25,9 @@ _LEFT_OVER = text("SELECT path FROM cold_leftovers WHERE NOT was_live OR since <
 _CLAIM = text("SELECT 1 FROM cold_leftovers WHERE path = :path FOR UPDATE")
 _FORGET = text("DELETE FROM cold_leftovers WHERE path = :path")
 
+#: Errors that are of no day and end the whole run: the caller's signal that its time is over.
+Ends = tuple[type[Exception], ...]
+
 
 class Failed(NamedTuple):
     """A day that stays as it is until the next time, and why."""
@@ -90,10 +93,11 @@ def seal_all(
     sources: Iterable[Source],
     begin_within: timedelta,
     told: Callable[[Sealed | Failed], None] = lambda _: None,
+    ends: Ends = (),
 ) -> list[Sealed | Failed]:
     """Seal one day after another, beginning none after this long; return what came of each. To be done `alone`.
 
-    A day that fails does not keep the next from being sealed, unless the store cannot be written to.
+    A day that fails does not keep the next from being sealed, unless the store cannot be written to. Raises what `ends`.
     """
     began, found = time.monotonic(), list[Sealed | Failed]()
     for source in sources:
@@ -102,6 +106,8 @@ def seal_all(
         away = False
         try:
             one: Sealed | Failed = seal(engine, store, source)
+        except ends:
+            raise
         except Exception as error:  # noqa: BLE001
             one, away = failed(source.stream, source.day, error), is_away(error)
         told(one)

@@ -11,12 +11,13 @@ from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 from factories import Weir
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from analytics.counted import count_all
+from analytics.counted import SealedUsers, count_all
 from analytics.engagement import Engagement
 from analytics.progress import Progress
 from shared import segments
@@ -364,6 +365,39 @@ def test_days_for_which_no_time_is_left_are_counted_the_next_time(sealed: Tiers)
     assert [one.reason for one in failed] == ["it took longer than a job may"]
     assert count_all(sealed.engine, sealed.store, MINUTE, failed.append) == 2
     assert len(failed) == 1
+
+
+@pytest.mark.parametrize("error", [RuntimeError, SoftTimeLimitExceeded])
+def test_only_the_end_of_the_tasks_time_ends_the_counting(
+    sealed: Tiers, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, broken = SealedUsers.keep, True
+
+    def once_broken(*arguments: Any) -> None:
+        nonlocal broken
+        if broken:
+            broken = False
+            raise error("out of the blue")
+        whole(*arguments)
+
+    monkeypatch.setattr(SealedUsers, "keep", once_broken)
+    failed: list[Failed] = []
+    if error is SoftTimeLimitExceeded:
+        with pytest.raises(SoftTimeLimitExceeded):
+            count_all(sealed.engine, sealed.store, MINUTE, failed.append)
+        return
+    assert count_all(sealed.engine, sealed.store, MINUTE, failed.append) == 1
+    assert [one.reason for one in failed] == ["unexpected RuntimeError: out of the blue"]
+
+
+def test_days_that_cannot_be_counted_for_want_of_a_temporary_folder_are_told(
+    sealed: Tiers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    failed: list[Failed] = []
+    assert count_all(sealed.engine, sealed.store, MINUTE, failed.append) == 0
+    assert len(failed) == 1
+    assert counted(sealed) == {}
 
 
 def test_late_events_of_a_counted_day_count(sealed: Tiers) -> None:

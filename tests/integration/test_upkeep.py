@@ -5,15 +5,18 @@ from datetime import timedelta
 
 import psycopg2
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 from cold_tier import DAY, MIDNIGHT, ColdTier, readings
 from factories import Weir, partition
 from sqlalchemy import Connection
 
-from shared.cold import hot, retention, switch, upkeep
+from analytics import tiering
+from shared.cold import hot, ordered_manifest, ordering, retention, switch, upkeep
 from shared.cold.hot import Source
+from shared.cold.ordering import OrderedDay
 from shared.cold.sealing import Sealed
 from shared.errors import DatabaseUnavailable
-from shared.streams import READINGS
+from shared.streams import READINGS, STREAMS
 
 MINUTE = timedelta(minutes=1)
 #: What a datetime cannot be.
@@ -34,23 +37,69 @@ def two_days(cold: ColdTier) -> list[Source]:
     return cold.sources()
 
 
+def broken_once(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, error: type[Exception]) -> None:
+    """Have the first call of something raise an error that nobody has thought of there."""
+    whole, broken = getattr(owner, name), True
+
+    def once_broken(*arguments: object, **named: object) -> object:
+        nonlocal broken
+        if broken:
+            broken = False
+            raise error("out of the blue")
+        return whole(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, once_broken)
+
+
 @pytest.mark.parametrize("error", [OSError, ValueError, RuntimeError])
 def test_fault_of_one_day_does_not_keep_the_next_from_being_sealed(
     cold: ColdTier, two_days: list[Source], error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    digests, broken = cold.store.digests, True
-
-    def once_broken(path: str):
-        nonlocal broken
-        if broken:
-            broken = False
-            raise error("a fault that nobody has thought of")
-        return digests(path)
-
-    monkeypatch.setattr(cold.store, "digests", once_broken)
+    broken_once(monkeypatch, cold.store, "digests", error)
     found = upkeep.seal_all(cold.engine, cold.store, two_days, MINUTE)
     assert [type(one) for one in found] == [upkeep.Failed, Sealed]
     assert len(cold.all()) == 80
+
+
+def test_fault_of_one_day_does_not_keep_the_next_from_being_ordered(
+    cold: ColdTier, two_days: list[Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ordering, "FEWEST_ROWS", 10)
+    upkeep.seal_all(cold.engine, cold.store, two_days, MINUTE)
+    broken_once(monkeypatch, ordered_manifest, "enter", RuntimeError)
+    found = ordering.order_all(cold.engine, cold.store, STREAMS, MINUTE)
+    assert [type(one) for one in found] == [upkeep.Failed, OrderedDay]
+    assert [type(one) for one in ordering.order_all(cold.engine, cold.store, STREAMS, MINUTE)] == [OrderedDay]
+
+
+def test_end_of_the_tasks_time_is_no_fault_of_a_day(
+    cold: ColdTier, two_days: list[Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ordering, "FEWEST_ROWS", 10)
+    acts = (
+        (cold.store, "digests", lambda: upkeep.seal_all(cold.engine, cold.store, two_days, MINUTE, ends=tiering.ENDS)),
+        (
+            ordered_manifest,
+            "enter",
+            lambda: ordering.order_all(cold.engine, cold.store, STREAMS, MINUTE, ends=tiering.ENDS),
+        ),
+        (
+            switch,
+            "retire",
+            lambda: retention.apply(
+                cold.engine,
+                cold.store,
+                retention.plan(cold.engine, [READINGS], {"readings": 1}),
+                ends=tiering.ENDS,
+            ),
+        ),
+    )
+    for owner, name, act in acts:
+        broken_once(monkeypatch, owner, name, SoftTimeLimitExceeded)
+        with pytest.raises(SoftTimeLimitExceeded):
+            act()
+        act()
+    assert cold.files() == []
 
 
 @pytest.mark.parametrize("time", NO_TIMES)
