@@ -1,5 +1,6 @@
-"""The hourly upkeep of the cold tier: sealing, retention, ordering, counting, tidying."""
+"""The hourly upkeep of the cold tier: sealing, retention, tidying, ordering, counting."""
 
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 
@@ -22,8 +23,11 @@ log = structlog.get_logger()
 
 #: Longest that one run may take. A day of 10 million readings takes half a minute.
 DEADLINE = timedelta(hours=2)
-#: The time after which no further day is sealed, and that for writing files again without devices whose term is over:
-#: together less than the hour after which it all begins again, so that neither keeps the other from being done.
+#: The time after which a run begins nothing any more: what is at work then still ends before the deadline.
+RUN_WITHIN = timedelta(minutes=105)
+#: The time after which no further day is sealed (or ordered, or counted), and that for writing files again without devices
+#: whose term is over: together less than the hour after which it all begins again, so that neither keeps the other from
+#: being done, and what is left over is always removed.
 BEGIN_WITHIN, REWRITE_WITHIN = timedelta(minutes=40), timedelta(minutes=10)
 #: What says that the task's time is over is no fault of the day that is at work.
 ENDS = (SoftTimeLimitExceeded,)
@@ -31,22 +35,37 @@ ENDS = (SoftTimeLimitExceeded,)
 REST = timedelta(days=1)
 
 
-def run(engine: Engine, store: Store, hot_days: int, terms: Mapping[str, int | None], grace: timedelta) -> None:
-    """Do what is due; what cannot be done now is logged, and due again the next time."""
+def run(
+    engine: Engine,
+    store: Store,
+    hot_days: int,
+    terms: Mapping[str, int | None],
+    grace: timedelta,
+    within: timedelta = RUN_WITHIN,
+) -> None:
+    """Do what is due, beginning nothing after this long; what is not done now is logged, and due again the next time."""
+    end = time.monotonic() + within.total_seconds()
+
+    def left(most: timedelta) -> timedelta:
+        return min(most, max(timedelta(seconds=end - time.monotonic()), timedelta(0)))
+
     try:
         with upkeep.alone(engine, store):
             # First what is quickly done, so that nothing is sealed that is past its term.
             drops = retention.plan(engine, STREAMS, terms)
-            retention.apply(engine, store, [one for one in drops if not one.is_rewriting], _tell, REWRITE_WITHIN, ENDS)
+            retention.apply(
+                engine, store, [one for one in drops if not one.is_rewriting], _tell, left(REWRITE_WITHIN), ENDS
+            )
             with translated(), engine.connect() as connection:
                 before = hot.today(connection) - timedelta(days=hot_days)
             sources = upkeep.due(engine, STREAMS, before, REST)
-            upkeep.seal_all(engine, store, sources, BEGIN_WITHIN, _tell, ENDS)
+            upkeep.seal_all(engine, store, sources, left(BEGIN_WITHIN), _tell, ENDS)
             drops = [one for one in retention.plan(engine, STREAMS, terms) if one.is_rewriting]
-            retention.apply(engine, store, drops, _tell, REWRITE_WITHIN, ENDS)
-            ordering.order_all(engine, store, STREAMS, BEGIN_WITHIN, _tell, ENDS)
-            counted.count_all(engine, store, BEGIN_WITHIN, _tell)
+            retention.apply(engine, store, drops, _tell, left(REWRITE_WITHIN), ENDS)
+            # Before what a backlog may take all the time for: it is quickly done, and the disk may be full.
             upkeep.tidy(engine, store, grace, _tell)
+            ordering.order_all(engine, store, STREAMS, left(BEGIN_WITHIN), _tell, ENDS)
+            counted.count_all(engine, store, left(BEGIN_WITHIN), _tell)
     except Conflict as error:
         log.info("nothing is sealed", reason=str(error))
     except WeirError as error:

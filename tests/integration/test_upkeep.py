@@ -19,6 +19,7 @@ from shared.errors import DatabaseUnavailable
 from shared.streams import READINGS, STREAMS
 
 MINUTE = timedelta(minutes=1)
+FOREVER = dict.fromkeys((stream.name for stream in STREAMS), None)
 #: What a datetime cannot be.
 NO_TIMES = ("-infinity", "infinity", "0044-03-15 12:00:00+00 BC", "20000-01-01 00:00:00+00")
 
@@ -179,6 +180,44 @@ def test_writers_do_not_wait_for_a_count_that_does_not_end(cold: ColdTier, monke
     cold.seal()
     assert not cold.sources()
     assert cold.all() == sorted(rows)
+
+
+def left_over(cold: ColdTier) -> str:
+    """A file that never came to count."""
+    path = "a/left.parquet"
+    switch.note(cold.engine, path)
+    with cold.store.create(path) as sink:
+        sink.write(b"x")
+    return path
+
+
+def test_run_begins_nothing_after_its_time_and_still_removes_what_is_left_over(
+    cold: ColdTier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ordering, "FEWEST_ROWS", 10)
+    cold.insert(readings(60, seed=1, day=MIDNIGHT - timedelta(days=1)))
+    cold.seal()
+    cold.insert(readings(60, seed=2))
+    cold.weir.rows("INSERT INTO users (name, email) VALUES ('u', 'u@example.org')")
+    cold.weir.rows("INSERT INTO devices (id, user_id, retention_days) VALUES (gen_random_uuid(), 1, 1)")
+    path, file = left_over(cold), cold.file()
+    tiering.run(cold.engine, cold.store, 7, FOREVER, MINUTE, within=timedelta(0))
+    assert cold.on_disk() == {file.path}
+    assert cold.files() == [file]
+    assert len(cold.all()) == 120
+    assert not (cold.folder / path).exists()
+    tiering.run(cold.engine, cold.store, 7, FOREVER, MINUTE)
+    assert [one.day for one in cold.files()] == [DAY - timedelta(days=1), DAY]
+    assert {row[0] for row in cold.all()} == {2, 3}
+    assert cold.weir.scalar("SELECT count(*) FROM cold_ordered") == 2
+
+
+def test_left_over_files_go_before_the_ordering_that_fails(cold: ColdTier, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = left_over(cold)
+    broken_once(monkeypatch, ordering, "order_all", SoftTimeLimitExceeded)
+    with pytest.raises(SoftTimeLimitExceeded):
+        tiering.run(cold.engine, cold.store, 7, FOREVER, MINUTE)
+    assert not (cold.folder / path).exists()
 
 
 def test_dropping_begins_nothing_after_its_time(cold: ColdTier, two_days: list[Source]) -> None:
