@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 #: Seconds between looks at a database or cold store that is away, while the job is in hand.
 PAUSES = (0.5, 1, 2, 4, 8, 15)
-#: For sending jobs again and dropping old answers; the broker has its own deadlines within.
+#: For sending jobs again, and dropping old answers and jobs; the broker has its own deadlines within.
 UPKEEP_DEADLINE = timedelta(seconds=60)
 #: Of the processes that run jobs: about a tenth of what each of the others gets of a busy processor.
 NICENESS = 10
@@ -111,6 +111,7 @@ def resend_jobs() -> None:
 def expire_jobs() -> None:
     with watchdog().within(UPKEEP_DEADLINE):
         _jobs().expire(settings.job_retention)
+        _jobs().forget(settings.settled_retention)
 
 
 # Acked at once: it may take longer than the broker waits for an ack, and the next hour does what this one does not.

@@ -146,7 +146,7 @@ class Settings(BaseSettings):
 
     #: A receipt is kept this long after it is written, and with it the memory of an Idempotency-Key.
     receipt_retention: Annotated[Span, Field(ge=timedelta(days=2))] = timedelta(days=14)
-    #: Dead letters that were replayed or discarded, and the ledger's minutes that balance, are kept this long.
+    #: Dead letters that were replayed or discarded, the ledger's minutes that balance, and ended jobs are kept this long.
     settled_retention: Annotated[Span, Field(ge=timedelta(days=2))] = timedelta(days=90)
     #: Days of partitions that exist ahead of today.
     partitions_ahead: Count = 7
@@ -167,7 +167,7 @@ class Settings(BaseSettings):
     job_resend_after: Span = timedelta(seconds=20)
     #: A job that a worker holds longer than this is stopped, and ends as FAILURE.
     job_deadline: Span = timedelta(minutes=10)
-    #: An answer is kept this long; after that its id answers 410.
+    #: An answer is kept this long; after that its id answers 410, until the job is forgotten, too.
     job_retention: Span = timedelta(days=1)
 
     #: debug, info, warning or error.

@@ -36,6 +36,16 @@ _GRACE = timedelta(seconds=30)
 #: Nudges of one round that the broker may refuse before the rest waits for the next round.
 _REFUSALS = 3
 
+#: Rows that are deleted in one transaction, so that little is done in vain when it fails.
+_MOST = 5_000
+#: Another worker may be at it.
+_FORGET = text("""
+    DELETE FROM jobs WHERE id IN (
+        SELECT id FROM jobs WHERE status = 'expired' AND finished_at < now() - CAST(:retention AS interval)
+        ORDER BY finished_at LIMIT :most FOR UPDATE SKIP LOCKED
+    )
+""")
+
 
 @dataclass(frozen=True)
 class Nudge:
@@ -229,15 +239,31 @@ class Jobs:
         return sent
 
     def expire(self, retention: timedelta) -> int:
-        """Drop answers that were kept as long as promised; their ids stay, to answer 410. Return how many."""
+        """Drop answers that were kept as long as promised, and what they were made of; return how many.
+
+        Their ids stay for now, to answer 410. Raises DatabaseUnavailable.
+        """
         old = text("""
-            UPDATE jobs SET status = 'expired', result = NULL, error = NULL
+            UPDATE jobs SET status = 'expired', result = NULL, error = NULL, question = NULL, seen = NULL
             WHERE status IN ('done', 'failed', 'cancelled')
               AND finished_at < now() - :retention AND coalesce(checked_at, finished_at) < now() - :retention
         """)
         with translated(), self._engine.begin() as connection:
             result: CursorResult[Any] = connection.execute(old, {"retention": retention})
             return result.rowcount
+
+    def forget(self, retention: timedelta) -> int:
+        """Delete jobs that ended so long ago and whose answer is dropped, in small transactions; return how many.
+
+        Raises DatabaseUnavailable.
+        """
+        deleted = 0
+        while True:
+            with translated(), self._engine.begin() as connection:
+                result: CursorResult[Any] = connection.execute(_FORGET, {"retention": retention, "most": _MOST})
+            deleted += result.rowcount
+            if result.rowcount < _MOST:
+                return deleted
 
 
 def _is_orphaned(job: Job, nudge: Nudge, started_before: datetime) -> bool:

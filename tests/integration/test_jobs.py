@@ -21,7 +21,7 @@ from cli.servers import PostgresServer
 from shared.broker.messages import Series
 from shared.cold.store import Store
 from shared.database import DatabaseThreads, connect
-from shared.errors import BrokerUnavailable, DatabaseUnavailable
+from shared.errors import BrokerUnavailable, DatabaseUnavailable, Expired, NotFound
 from shared.jobs import ATTEMPTS, Job, Jobs, Nudge, celery_app
 from shared.ledger import Acceptances
 from shared.migrations import upgrade
@@ -266,6 +266,37 @@ def test_unknown_id_is_404_and_one_kept_long_enough_410(weir: Weir, jobs: Jobs, 
     make_it_long_ago(weir, "finished_at")
     assert jobs.expire(timedelta(hours=1)) == 1
     assert weir.http.get(f"/tasks/{job.id}").status_code == 410
+
+
+def test_what_a_job_had_seen_goes_with_its_answer(weir: Weir, jobs: Jobs, job: Job) -> None:
+    weir.rows("UPDATE jobs SET question = 'what', seen = '{\"stream\": \"readings\"}'")
+    taken = jobs.take(job.id, Nudge(uuid4()), DEADLINE)
+    assert taken
+    jobs.finish(taken, error="broken")
+    assert jobs.expire(timedelta(hours=1)) == 0
+    make_it_long_ago(weir, "finished_at")
+    assert jobs.expire(timedelta(hours=1)) == 1
+    assert weir.rows("SELECT question, seen, result, error FROM jobs") == [(None, None, None, None)]
+
+
+def test_jobs_are_forgotten_once_their_answer_is_dropped_and_they_ended_long_ago(
+    weir: Weir, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.jobs._MOST", 2)
+    statuses = ("queued", "running", "done", "failed", "cancelled", *["expired"] * 5)
+    old = [jobs.submit("user_statistics", {"user_id": 1}).id for _ in statuses]
+    for job_id, status in zip(old, statuses, strict=True):
+        weir.rows(
+            "UPDATE jobs SET status = %s, finished_at = now() - interval '91 days' WHERE id = %s", status, str(job_id)
+        )
+    young = jobs.submit("user_statistics", {"user_id": 1}).id
+    weir.rows("UPDATE jobs SET status = 'expired', finished_at = now() - interval '89 days' WHERE id = %s", str(young))
+    assert jobs.forget(timedelta(days=90)) == 5
+    with pytest.raises(NotFound):
+        jobs.fetch(old[-1])
+    with pytest.raises(Expired):
+        jobs.fetch(young)
+    assert weir.scalar("SELECT count(*) FROM jobs") == 6
 
 
 # The ledger and a database that does not answer
