@@ -58,7 +58,7 @@ def run(
             )
             with translated(), engine.connect() as connection:
                 before = hot.today(connection) - timedelta(days=hot_days)
-            sources = upkeep.due(engine, STREAMS, before, REST)
+            sources = upkeep.due(engine, STREAMS, before, REST, terms)
             upkeep.seal_all(engine, store, sources, left(BEGIN_WITHIN), _tell, ENDS)
             drops = [one for one in retention.plan(engine, STREAMS, terms) if one.is_rewriting]
             retention.apply(engine, store, drops, _tell, left(REWRITE_WITHIN), ENDS)

@@ -61,7 +61,7 @@ def seal(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Seal days older than WEIR_HOT_DAYS: into Parquet files, verified, and out of PostgreSQL.
+    """Seal days older than WEIR_HOT_DAYS, or than their stream's term: into Parquet files, verified, and out of PostgreSQL.
 
     Safe to interrupt and to run again. Exit code: 0, 1 when a day could not be sealed, 2 when it failed as a whole.
     """
@@ -71,12 +71,13 @@ def seal(
         limit = _day(before) if before else today - timedelta(days=settings.hot_days)
         if limit > today:
             raise InvalidRecord("not_over", "before", f"{limit} is to come: only days that are over can be sealed")
+        terms = None if before else settings.terms
         if dry_run:
-            due = upkeep.due(engine, STREAMS, limit)
+            due = upkeep.due(engine, STREAMS, limit, terms=terms)
             _show([{"stream": one.stream.name, "day": str(one.day), "table": one.table} for one in due], as_json)
             return
         with upkeep.alone(engine, store):
-            sources: Iterable[Source] = upkeep.due(engine, STREAMS, limit)
+            sources: Iterable[Source] = upkeep.due(engine, STREAMS, limit, terms=terms)
             if not as_json:
                 sources = _told(sources)
             found = upkeep.seal_all(engine, store, sources, _DEADLINE)

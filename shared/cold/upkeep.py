@@ -1,7 +1,7 @@
 """What is done to the cold tier by one process at a time: sealing all that is due, and removing what is left over."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, timedelta
 from typing import NamedTuple
@@ -76,13 +76,26 @@ def alone(engine: Engine, store: Store) -> Iterator[None]:
             connection.invalidate()
 
 
-def due(engine: Engine, streams: Iterable[Stream], before: date, rest: timedelta = timedelta(0)) -> list[Source]:
-    """Return what is hot of the days before that one, the oldest first. Files younger than `rest` are left alone."""
+def due(
+    engine: Engine,
+    streams: Iterable[Stream],
+    before: date,
+    rest: timedelta = timedelta(0),
+    terms: Mapping[str, int | None] | None = None,
+) -> list[Source]:
+    """Return what is hot of the days before that one, the oldest first. Files younger than `rest` are left alone.
+
+    Days past their stream's term (days, by its name) are due whichever they are: no row is dropped before it is sealed,
+    unless its partition goes as a whole.
+    """
     found = []
     with translated(), engine.connect() as connection:
+        today = hot.today(connection)
         for stream in streams:
+            term = (terms or {}).get(stream.name)
+            limit = before if term is None else max(before, today - timedelta(days=term))
             fresh = connection.execute(_FRESH, {"stream": stream.name, "rest": rest}).scalars().all()
-            sources = hot.sources(connection, stream, before)
+            sources = hot.sources(connection, stream, limit)
             found += [source for source in sources if source.day not in fresh]
     return sorted(found, key=lambda source: source.day)
 

@@ -8,8 +8,9 @@ import pytest
 from cold_tier import ColdTier, readings
 from factories import Weir, partition
 
+from analytics import tiering
 from shared.cold import hot, retention, switch, upkeep
-from shared.streams import READINGS
+from shared.streams import READINGS, STREAMS
 
 FOREVER = None
 
@@ -105,6 +106,31 @@ def test_dry_run_says_what_goes_of_each_day_and_changes_nothing(cold: ColdTier, 
     drop(cold, 10)
     assert len(before) - len(cold.all()) == sum(one["rows"] for one in planned)
     assert cold.all() == sorted(row for age in (6, 7) for row in days[age] if row[0] == 3 or (row[0] == 2 and age == 6))
+
+
+def test_what_came_late_for_a_day_past_a_term_that_is_shorter_than_days_are_hot_goes(
+    cold: ColdTier, today: date
+) -> None:
+    partition(cold.weir, "readings", today - timedelta(days=5))
+    days = fill(cold, today, 2, 3, 4, 5)
+    terms: dict[str, int | None] = {stream.name: 3 for stream in STREAMS}
+    for _ in range(2):
+        tiering.run(cold.engine, cold.store, 7, terms, timedelta(0))
+    assert cold.weir.stored() == 120
+    assert cold.all() == sorted(days[2] + days[3])
+    assert cold.files() == []
+
+
+def test_device_with_a_longer_term_than_its_stream_keeps_its_days_where_those_are_shorter_than_days_are_hot(
+    cold: ColdTier, today: date
+) -> None:
+    devices(cold, None, 5)
+    partition(cold.weir, "readings", today - timedelta(days=4))
+    days = fill(cold, today, 3, 4, 5, 6)
+    terms: dict[str, int | None] = {stream.name: 3 for stream in STREAMS}
+    for _ in range(2):
+        tiering.run(cold.engine, cold.store, 7, terms, timedelta(0))
+    assert cold.all() == sorted([*days[3], *(row for age in (4, 5) for row in days[age] if row[0] == 2)])
 
 
 def test_file_with_nothing_but_what_is_over_goes_as_a_whole(cold: ColdTier, today: date) -> None:
