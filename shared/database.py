@@ -117,7 +117,8 @@ def connect(url: str, *, pool_size: int, statement_deadline: timedelta) -> Engin
         pool_recycle=60,  # a failover leaves old connections on what is now a standby
         connect_args={
             **KEEPALIVE,
-            "options": f"-c statement_timeout={milliseconds} -c timezone=UTC",
+            # All digits of a float: a database or role that is told otherwise would have rounded ones read, and sealed.
+            "options": f"-c statement_timeout={milliseconds} -c timezone=UTC -c extra_float_digits=1",
             "application_name": "weir",
         },
     )
