@@ -1,7 +1,7 @@
 """A stream without devices is sealed by the same code, whatever is in its texts."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from uuid import UUID
 
@@ -9,8 +9,9 @@ import pytest
 from cold_tier import DAY, MIDNIGHT, ColdTier
 from factories import Weir, partition
 
-from shared.cold import hot, layout, manifest, retention, verification
+from shared.cold import hot, layout, manifest, retention, upkeep, verification
 from shared.cold.sealing import seal
+from shared.cold.writing import STEPS
 from shared.streams import EVENTS
 
 TEXTS = ["", " ", '"', "a,b", "line\nand\r\nline", "\\.", "\\N", "NULL", "žluťoučký 🐎", "\t", "'", "x" * 300_000, "0"]
@@ -33,11 +34,45 @@ def insert(cold: ColdTier, first: int) -> list[tuple]:
     return [(*row[:4], json.loads(row[4])) for row in rows]
 
 
-def seal_events(cold: ColdTier) -> None:
+def seal_events(cold: ColdTier, step: Callable[[str], None] = lambda _: None) -> None:
     with cold.engine.connect() as connection:
         sources = hot.sources(connection, EVENTS, DAY + timedelta(days=1))
     for source in sources:
-        seal(cold.engine, cold.store, source)
+        seal(cold.engine, cold.store, source, step)
+
+
+def everything(cold: ColdTier) -> list[tuple]:
+    """Hot and cold events as one moment, sorted."""
+    with manifest.snapshot(cold.engine) as connection:
+        files = manifest.files(connection, "events")
+        found = [tuple(row) for row in connection.exec_driver_sql(f"SELECT {', '.join(EVENTS.columns)} FROM events")]
+    found = [(str(row[0]), *row[1:]) for row in found]
+    for file in files:
+        rows = zip(*cold.store.read(file).to_pydict().values(), strict=True)
+        found += [(*row[:4], json.loads(row[4])) for row in rows]
+    return sorted(found, key=lambda row: row[:2])
+
+
+@pytest.mark.parametrize("stopped_at", STEPS)
+@pytest.mark.parametrize("is_late", [False, True], ids=["partition", "late"])
+def test_seal_of_events_that_fails_at_any_step_leaves_one_truth(cold: ColdTier, is_late: bool, stopped_at: str) -> None:
+    def stop(name: str) -> None:
+        if name == stopped_at:
+            raise KeyboardInterrupt
+
+    rows = insert(cold, 1_000) if is_late else []
+    seal_events(cold)
+    if not is_late:
+        partition(cold.weir, "events", DAY)
+    rows = sorted(rows + insert(cold, 0), key=lambda row: row[:2])
+    with pytest.raises(KeyboardInterrupt):
+        seal_events(cold, stop)
+    assert everything(cold) == rows
+    seal_events(cold)
+    assert everything(cold) == rows
+    assert cold.weir.stored(EVENTS) == 0
+    upkeep.tidy(cold.engine, cold.store, timedelta(0))
+    assert len(cold.on_disk()) == 1
 
 
 def test_memory_does_not_grow_with_the_length_of_texts(cold: ColdTier, monkeypatch: pytest.MonkeyPatch) -> None:
