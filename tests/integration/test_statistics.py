@@ -19,7 +19,7 @@ from analytics import hot as hot_readings
 from analytics.progress import Progress
 from analytics.statistics import ROOM, Statistics
 from shared import questions
-from shared.cold import hot
+from shared.cold import hot, ordering
 from shared.cold.sealing import seal
 from shared.cold.store import Store
 from shared.database import connect
@@ -71,6 +71,12 @@ class Readings:
         for source in sources:
             if source.day in days:
                 seal(self.engine, self.store, source)
+
+    def order(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Have what is sealed put in order, however few readings a device has, and in blocks of few."""
+        monkeypatch.setattr(ordering, "FEWEST_ROWS", 5)
+        monkeypatch.setattr("shared.cold.ordered._FEWEST", 8)
+        ordering.order_all(self.engine, self.store, [READINGS], timedelta(minutes=1))
 
     def statistics(self, room: int = ROOM) -> Statistics:
         return Statistics(self.engine, self.store, Progress(NoReports()), room)
@@ -186,12 +192,19 @@ def some_row(dice: random.Random, keys: list[int], kind: str) -> tuple:
     return (dice.choice(keys), moment, value(), value(), value())
 
 
-def some_question(dice: random.Random) -> Question:
-    ends = sorted(MIDNIGHT + timedelta(hours=dice.randint(0, DAYS * 24)) for _ in range(2))
+def some_moment(dice: random.Random, moments: list[datetime]) -> datetime:
+    """A whole hour, or the time of a reading, or as little before or after it as can be."""
+    if dice.random() < 0.5:
+        return MIDNIGHT + timedelta(hours=dice.randint(0, DAYS * 24))
+    return dice.choice(moments) + timedelta(microseconds=dice.randint(-1, 1))
+
+
+def some_question(dice: random.Random, moments: list[datetime]) -> Question:
+    ends = sorted(some_moment(dice, moments) for _ in range(2))
     start, end = (one if dice.random() < 0.7 else None for one in ends)
     return Question(
         start,
-        end + timedelta(seconds=1) if end else None,
+        end + timedelta(microseconds=dice.choice([1, 1_000_000])) if end else None,
         axes=tuple(sorted(dice.sample(AXES, dice.randint(1, 3)))),
         magnitude=dice.random() < 0.5,
         quantiles=tuple(sorted(dice.sample([0.0, 0.05, 0.1, 0.25, 0.5, 0.95, 1.0], dice.randint(0, 4)))),
@@ -205,12 +218,16 @@ def some_question(dice: random.Random) -> Question:
 def test_random_windows_are_as_brute_force_says(readings: Readings, monkeypatch, kind: str, sealed) -> None:
     dice = random.Random(f"{kind} {sealed}")
     keys = list(readings.keys.values())
-    readings.insert(some_row(dice, keys, kind) for _ in range(150))
+    rows = [some_row(dice, keys, kind) for _ in range(150)]
+    readings.insert(rows)
     readings.seal(*(FIRST + timedelta(days=number) for number in sealed))
     if len(sealed) < DAYS:  # late ones stay hot
         readings.insert(some_row(dice, keys, kind) for _ in range(30))
     for number in range(12):
-        question = some_question(dice)
+        if number == 6:  # the other half of the questions finds copies in order
+            readings.order(monkeypatch)
+            assert bool(readings.weir.scalar("SELECT count(*) FROM cold_ordered")) == bool(sealed)
+        question = some_question(dice, [moment for _, moment, *_ in rows])
         monkeypatch.setattr(hot_readings, "PIECE", dice.choice([3, 20, 50_000]))
         monkeypatch.setattr(hot_readings, "_PAGES", dice.choice([1, 1_000]))
         monkeypatch.setattr(hot_readings, "_FEW", dice.choice([0, 200]))
