@@ -28,10 +28,6 @@ from healing until a fresh record of each stream was accepted and stored. A faul
 times where it is marked ★ and three times where not; its runs take turns between an idle, a steadily loaded and an
 overrun Weir as far as these make sense for it. `seed=` plays the same choices again.
 
-Lines made before 2026-11-27 are of readings alone and were judged more laxly: hangs, cut connections and processes that
-end by themselves were no complaint, dead letters were compared by their time alone, and faults without ★ came once, to a
-steadily loaded Weir.
-
 **{runs:,} runs of {faults} faults, {accepted:,} records accepted: {lost} lost, {duplicates} duplicates, {corrupt} corrupt,
 {innocents} innocents dead-lettered; {failed} runs with a complaint.**
 
