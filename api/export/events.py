@@ -5,7 +5,6 @@ from contextlib import closing
 from datetime import datetime
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from sqlalchemy import Connection, Engine
 
 from api.export.columns import BATCH, EVENTS
@@ -43,10 +42,8 @@ def _of_day(engine: Engine, store: Store, start: datetime, end: datetime) -> Ite
         with manifest.snapshot(engine) as connection:
             files = manifest.files(connection, STREAM.name, start, end)
             _spool(connection, start, end, spool)
-        merger = Merger(STREAM.cold.order, (table for file in files for table in store.pieces(file) if len(table)))
-        for table in _merged(merger, spool):
-            inside = pc.and_(pc.greater_equal(table["time"], pa.scalar(start)), pc.less(table["time"], pa.scalar(end)))
-            yield table.filter(inside)
+        cold = (table for file in files for table in store.pieces(file, start=start, end=end))
+        yield from _merged(Merger(STREAM.cold.order, cold), spool)
 
 
 def _spool(connection: Connection, start: datetime, end: datetime, spool: Spool) -> None:
