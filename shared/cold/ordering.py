@@ -13,10 +13,11 @@ import pyarrow as pa
 from sqlalchemy import Engine, text
 
 from shared.cold import manifest, ordered_manifest, switch
+from shared.cold.digests import digest
 from shared.cold.manifest import ColdFile
 from shared.cold.ordered import BLOCK, Blocks, Values, blocks, rows_of_block
 from shared.cold.ordered_manifest import OrderedCopy
-from shared.cold.store import Store, digest
+from shared.cold.store import Store
 from shared.cold.upkeep import Ends, Failed, failed, is_away
 from shared.database import translated
 from shared.errors import ColdFileDamaged, NotFound

@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from shared.cold import disk
 from shared.cold.choosing import matching, may_hold
+from shared.cold.digests import MAGIC, Digests, digest, footer_of
 from shared.cold.manifest import ColdFile
 from shared.cold.ordered_manifest import OrderedCopy
 from shared.errors import ColdFileDamaged, ColdFileUnreadable, ColdUnavailable, Misconfigured
@@ -22,20 +23,8 @@ from shared.errors import ColdFileDamaged, ColdFileUnreadable, ColdUnavailable, 
 #: The file that says which store this is, one for all of it.
 MARK = "_weir"
 
-#: At the end of every Parquet file: the footer's length, then this.
-_MAGIC, _TAIL_BYTES = b"PAR1", 8
-_PIECE_BYTES = 1 << 20
-
 #: How often storage of objects is asked before it is away. One that hangs costs three seconds each time.
 _ATTEMPTS = 3
-
-
-class Digests(NamedTuple):
-    """What a file is known by: its size, its SHA-256, and that of its footer, which is quickly looked at."""
-
-    bytes: int
-    sha256: builtins.bytes
-    footer_sha256: builtins.bytes
 
 
 class Store:
@@ -76,11 +65,11 @@ class Store:
             source = self.source(file.path)
             if source.size() != file.bytes:
                 raise ColdFileDamaged(file.path, f"has {source.size()} bytes and not {file.bytes}")
-            footer = _footer(source)
+            footer = footer_of(source)
             if hashlib.sha256(footer).digest() != file.footer_sha256:
                 raise ColdFileDamaged(file.path, "has another footer than was sealed")
             source.seek(0)
-            return _parquet(source, pq.read_metadata(pa.BufferReader(_MAGIC + footer)))
+            return _parquet(source, pq.read_metadata(pa.BufferReader(MAGIC + footer)))
 
     def read(
         self,
@@ -151,7 +140,7 @@ class Store:
     def digests(self, path: str) -> Digests:
         """Read a whole file and say what it is known by. Raises OSError or ArrowException."""
         with self.source(path) as source:
-            footer = _footer(source)
+            footer = footer_of(source)
             return Digests(*digest(source), hashlib.sha256(footer).digest())
 
     def parquet(self, path: str) -> pq.ParquetFile:
@@ -231,27 +220,6 @@ def _impatient(filesystem: pf.FileSystem, url: str) -> pf.FileSystem:
     if not parse_qs(urlsplit(url).query).keys() <= options.keys():
         return filesystem
     return pf.S3FileSystem(**options, retry_strategy=pf.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS))
-
-
-def digest(source: Any) -> tuple[int, bytes]:
-    """Read a whole file; return its size and its SHA-256. Raises OSError or ArrowException."""
-    whole = hashlib.sha256()
-    source.seek(0)
-    while piece := source.read(_PIECE_BYTES):
-        whole.update(piece)
-    return source.size(), whole.digest()
-
-
-def _footer(source: Any) -> bytes:
-    """Return footer, length and magic. Raises ArrowInvalid when this is not how a Parquet file ends."""
-    size = source.size()
-    source.seek(max(0, size - _TAIL_BYTES))
-    tail = source.read(_TAIL_BYTES)
-    length = int.from_bytes(tail[:4], "little")
-    if tail[4:] != _MAGIC or length > size - _TAIL_BYTES:
-        raise pa.ArrowInvalid("it does not end like a Parquet file")
-    source.seek(size - _TAIL_BYTES - length)
-    return bytes(source.read(length + _TAIL_BYTES))
 
 
 def _parquet(source: Any, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:

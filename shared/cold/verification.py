@@ -10,9 +10,10 @@ from sqlalchemy import Engine, text
 
 from shared.cold import contents, manifest, mark, ordered_manifest
 from shared.cold.contents import Contents
+from shared.cold.digests import digest
 from shared.cold.manifest import ColdFile
 from shared.cold.ordered_manifest import OrderedCopy
-from shared.cold.store import Store, digest
+from shared.cold.store import Store
 from shared.database import translated
 from shared.errors import ColdFileDamaged, ColdUnavailable
 from shared.streams import Stream
