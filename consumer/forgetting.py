@@ -46,21 +46,13 @@ DEAD_LETTERS = """
         ORDER BY number LIMIT :most
     )
 """
-#: A minute that does not balance is kept: it tells of something that is still to be found. What the others stored counts
-#: on, or an old answer would be taken for a new one when as much is stored again.
+#: A minute that does not balance is kept: it tells of something that is still to be found.
 MINUTES = """
-    WITH gone AS (
-        DELETE FROM ledger WHERE (stream, minute, series) IN (
-            SELECT stream, minute, series FROM ledger
-            WHERE minute < now() - CAST(:retention AS interval) AND accepted = stored + duplicate + dead
-            ORDER BY minute LIMIT :most
-        )
-        RETURNING stream, stored
-    ), carried AS (
-        INSERT INTO ledger_forgotten AS f (stream, stored) SELECT stream, sum(stored) FROM gone GROUP BY stream
-        ON CONFLICT (stream) DO UPDATE SET stored = f.stored + excluded.stored
+    DELETE FROM ledger WHERE (stream, minute, series) IN (
+        SELECT stream, minute, series FROM ledger
+        WHERE minute < now() - CAST(:retention AS interval) AND accepted = stored + duplicate + dead
+        ORDER BY minute LIMIT :most
     )
-    SELECT FROM gone
 """
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -16,7 +17,7 @@ from consumer.session import Connection, Session
 from consumer.suspects import Suspects
 from shared.database import meaning
 from shared.errors import InvalidRecord, WeirError
-from shared.ledger import ADD, NO_SERIES
+from shared.ledger import ADD, ADD_STORED, NO_SERIES, STORED_PARTS
 from shared.streams.stream import COPY, COPY_HEADER, COPY_TRAILER, Stream, split_rows
 
 #: Minute and series.
@@ -59,6 +60,7 @@ class Writer:
         self._session = Session(database_url, deadline)
         self.suspects = Suspects(self._session)
         self._stream = stream
+        self._part = random.randrange(STORED_PARTS)
         self._copy = f"COPY {stream.table} ({', '.join(stream.columns)}) FROM STDIN (FORMAT binary)"
 
     async def write(self, batch: Sequence[Delivery]) -> Counter[str]:
@@ -112,6 +114,9 @@ class Writer:
                 accepted = {"added": found["added"], "reached": found["reached"]}
                 place = {"stream": self._stream.name, "minute": minute, "series": series}
                 cursor.execute(ADD, {**place, **accepted, **settled})
+            if totals["stored"]:
+                total = {"stream": self._stream.name, "part": self._part, "stored": totals["stored"]}
+                cursor.execute(ADD_STORED, total)
         return totals
 
     def _new_parts(

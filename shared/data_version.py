@@ -12,20 +12,13 @@ from typing import Any
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from shared import ledger
 from shared.cold import manifest
 from shared.database import CANCELLED, sqlstate
 from shared.scope import Scope
 
 #: Longest that counting may take before a question is rather answered anew.
 COUNTING = timedelta(milliseconds=300)
-
-#: All that was ever stored: it counts in the transaction that writes it, and on when its minute is forgotten.
-_STORED = text("""
-    SELECT coalesce(sum(stored), 0)::bigint FROM (
-        SELECT stored FROM ledger WHERE stream = :stream
-        UNION ALL SELECT stored FROM ledger_forgotten WHERE stream = :stream
-    ) l
-""")
 
 #: A job's version as it stands in its row: `stream` and `devices` when it is asked for, `stored` when it starts, and,
 #: once it has read them, `hot` and `cold`.
@@ -39,7 +32,7 @@ def when_asked(scope: Scope) -> Version:
 
 def at_least(connection: Connection, asked: Version) -> Version:
     """Say what a job that is about to start will see at least."""
-    return {**asked, "stored": _stored(connection, asked["stream"])}
+    return {**asked, "stored": ledger.stored(connection, asked["stream"])}
 
 
 def at_start(connection: Connection, scope: Scope) -> Version:
@@ -65,7 +58,7 @@ def still_holds(connection: Connection, seen: Version, scope: Scope) -> Version 
     """
     if "stored" not in seen or not is_of(seen, scope):
         return None
-    stored = _stored(connection, scope.stream.name)
+    stored = ledger.stored(connection, scope.stream.name)
     if seen["stored"] == stored:
         return seen
     # The files before and after the count: what is sealed meanwhile would be missing from it.
@@ -76,10 +69,6 @@ def still_holds(connection: Connection, seen: Version, scope: Scope) -> Version 
         and seen["cold"] == _files(connection, scope)
     )
     return {**seen, "stored": stored} if holds else None
-
-
-def _stored(connection: Connection, stream: str) -> int:
-    return int(connection.execute(_STORED, {"stream": stream}).scalar_one())
 
 
 def _files(connection: Connection, scope: Scope) -> list[str]:

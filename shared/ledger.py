@@ -23,7 +23,8 @@ log = structlog.get_logger()
 NO_SERIES = UUID(int=0)
 
 #: Adds to one series of a minute: `added` and what was settled on top, `reached` as the least that was accepted.
-#: Always the last statements of a transaction, in the order of minute and series: row locks are shared by all writers.
+#: Always the last statements of a transaction, but for ADD_STORED, in the order of minute and series: row locks are shared
+#: by all writers.
 ADD = """
     INSERT INTO ledger AS l (stream, minute, series, accepted, stored, duplicate, dead)
     VALUES (%(stream)s, to_timestamp(%(minute)s * 60), %(series)s, greatest(%(added)s, %(reached)s),
@@ -34,6 +35,15 @@ ADD = """
         duplicate = l.duplicate + excluded.duplicate,
         dead = l.dead + excluded.dead
 """
+
+#: Adds to what was ever stored of a stream, which is the sum of its parts. After all of `ADD`, with which it has no lock in
+#: common. Each writer has a part of its own, or one would wait for the other's commit.
+ADD_STORED = """
+    INSERT INTO ledger_stored AS s (stream, part, stored) VALUES (%(stream)s, %(part)s, %(stored)s)
+    ON CONFLICT (stream, part) DO UPDATE SET stored = s.stored + excluded.stored
+"""
+STORED_PARTS = 64
+_STORED = text("SELECT coalesce(sum(stored), 0)::bigint FROM ledger_stored WHERE stream = :stream")
 
 _QUEUED = text("""
     SELECT coalesce(sum(accepted - stored - duplicate - dead), 0)::bigint FROM ledger
@@ -47,6 +57,11 @@ _Place: TypeAlias = tuple[str, int, str]
 def queued(connection: Connection, stream: str) -> int:
     """Return how many records of a stream were accepted and are not settled yet."""
     return int(connection.execute(_QUEUED, {"stream": stream}).scalar_one())
+
+
+def stored(connection: Connection, stream: str) -> int:
+    """Return how many records of a stream were ever stored: a number that changes with each batch and never comes again."""
+    return int(connection.execute(_STORED, {"stream": stream}).scalar_one())
 
 
 class Acceptances:

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import psycopg2
@@ -133,6 +133,22 @@ class Weir:
 
     def stored(self, stream: Stream = READINGS) -> int:
         return int(self.scalar(f"SELECT count(*) FROM {stream.table}"))
+
+    def count_stored(self, stream: str, records: int) -> None:
+        """Count records that a test stored by itself, as the consumer does with its own."""
+        self.rows(
+            "INSERT INTO ledger (stream, minute, series, accepted, stored) VALUES (%s, now(), %s, %s, %s)",
+            stream,
+            str(uuid4()),
+            records,
+            records,
+        )
+        self.rows(
+            "INSERT INTO ledger_stored AS s VALUES (%s, 0, %s)"
+            " ON CONFLICT (stream, part) DO UPDATE SET stored = s.stored + excluded.stored",
+            stream,
+            records,
+        )
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = 20) -> None:
         wait_until(condition, seconds, f"it did not come true; see the logs in {self.folder}")

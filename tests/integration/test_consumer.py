@@ -29,7 +29,10 @@ async def publish_group_beside(weir: Weir, group: Group) -> None:
 
 
 def ledger(weir: Weir) -> tuple[int, ...]:
-    found = weir.rows("SELECT sum(stored), sum(duplicate), sum(dead) FROM ledger")[0]
+    *found, ever = weir.rows(
+        "SELECT sum(stored), sum(duplicate), sum(dead), (SELECT sum(stored) FROM ledger_stored) FROM ledger"
+    )[0]
+    assert (ever or 0) == (found[0] or 0)
     return tuple(int(number or 0) for number in found)
 
 

@@ -37,9 +37,7 @@ def insert(weir: Weir, events: list[tuple[str, datetime]], properties: str = "{}
     rows = [(str(uuid4()), time, user, "view", properties) for user, time in events]
     with weir.connection() as connection, connection.cursor() as cursor:
         cursor.executemany("INSERT INTO events VALUES (%s, %s, %s, %s, %s)", rows)
-    weir.rows(
-        "INSERT INTO ledger (stream, minute, series, stored) VALUES ('events', now(), %s, %s)", str(uuid4()), len(rows)
-    )
+    weir.count_stored("events", len(rows))
 
 
 def run(weir: Weir, jobs: Jobs, job_id: UUID) -> Job:

@@ -29,8 +29,13 @@ def rows(stream: Stream, numbers: Iterable[int]) -> list[bytes]:
 
 
 def ledger(weir: Weir, stream: Stream) -> dict[str, int]:
-    query = "SELECT sum(accepted), sum(stored), sum(duplicate), sum(dead) FROM ledger WHERE stream = %s"
-    counts = weir.rows(query, stream.name)[0]
+    query = """
+        SELECT sum(accepted), sum(stored), sum(duplicate), sum(dead),
+               (SELECT sum(stored) FROM ledger_stored WHERE stream = %s)
+        FROM ledger WHERE stream = %s
+    """
+    *counts, ever = weir.rows(query, stream.name, stream.name)[0]
+    assert (ever or 0) == (counts[1] or 0)
     return dict(zip(("accepted", "stored", "duplicate", "dead"), (int(one or 0) for one in counts), strict=True))
 
 
