@@ -80,7 +80,7 @@ def test_seal_that_fails_at_any_step_leaves_one_truth(cold: ColdTier, day: list[
 @pytest.mark.parametrize("killed_at", STEPS)
 @pytest.mark.parametrize("day", [KINDS["partition"], KINDS["late"]], ids=["partition", "late"], indirect=True)
 def test_killed_seal_leaves_one_truth(cold: ColdTier, day: list[tuple], killed_at: str) -> None:
-    cold.weir.run("seal", "tests/crash_while_sealing.py", killed_at)
+    cold.weir.run("seal", "tests/crash_while_sealing.py", "readings", killed_at)
     assert cold.weir.wait_for_end("seal") == -signal.SIGKILL
     assert cold.all() == day
     cold.seal()

@@ -222,7 +222,9 @@ def test_random_windows_are_as_brute_force_says(readings: Readings, monkeypatch,
     readings.insert(rows)
     readings.seal(*(FIRST + timedelta(days=number) for number in sealed))
     if len(sealed) < DAYS:  # late ones stay hot
-        readings.insert(some_row(dice, keys, kind) for _ in range(30))
+        late = [some_row(dice, keys, kind) for _ in range(30)]
+        readings.insert(late)
+        rows += late
     for number in range(12):
         if number == 6:  # the other half of the questions finds copies in order
             readings.order(monkeypatch)
