@@ -109,7 +109,7 @@ class Engagement:
         with snapshot(self._engine) as connection:
             version = data_version.at_start(connection, scope)
             for selection in selections:
-                selection.take(connection)
+                selection.take(connection, self._progress.step)
             files = {file.id: file for selection in selections for file in selection.files}
             counted = SealedUsers.of(connection, list(files.values())) if of_use else SealedUsers()
             as_of: datetime = connection.execute(text("SELECT now()")).scalar_one()

@@ -37,6 +37,9 @@ _TYPES = {
 _PROPERTY = "jsonb_build_object(%(name)s, properties -> %(name)s)::text"
 
 
+#: Some milliseconds of copying.
+_STEP_ROWS = 10_000
+
 #: A part of a CASE, and its parameters.
 _Clause = tuple[str, list[object]]
 
@@ -81,23 +84,30 @@ class Selection:
     ) -> None:
         self._hot.close()
 
-    def take(self, connection: Connection) -> None:
-        """Note the cold files and copy the hot events. Raises WeirError and the driver's errors."""
+    def take(self, connection: Connection, step: Callable[[], None]) -> None:
+        """Note the cold files and copy the hot events, calling `step` again and again; what it raises ends the copy.
+
+        Raises:
+            WeirError: there is no room for them; and the driver's errors.
+        """
         self.files = manifest.files(connection, EVENTS.name, self.start, self.end)
         conditions = "time < %(end)s" if self.start is None else "time < %(end)s AND time >= %(start)s"
         wanted = ", ".join(_PROPERTY if name == "properties" else name for name in self._schema.names)
         name = self._segment.path[1] if self._segment and len(self._segment.path) > 1 else None
         parameters = {"start": self.start, "end": self.end, "name": name}
         rows = f"FROM {EVENTS.table} WHERE {conditions}"
-        self.hot_rows = self.copied_rows = self._copy(connection, f"SELECT {self._which} {wanted} {rows}", parameters)
+        self.hot_rows = self.copied_rows = self._copy(
+            connection, f"SELECT {self._which} {wanted} {rows}", parameters, step
+        )
         if self._which:
             self.hot_rows = int(connection.exec_driver_sql(f"SELECT count(*) {rows}", parameters).scalar_one())
 
-    def _copy(self, connection: Connection, query: str, parameters: dict[str, Any]) -> int:
+    def _copy(self, connection: Connection, query: str, parameters: dict[str, Any], step: Callable[[], None]) -> int:
         """Copy the rows of a query, and say how many they are."""
+        sink = _Watched(self._hot, step)
         cursor: Any = connection.connection.cursor()
         try:
-            cursor.copy_expert(f"COPY ({cursor.mogrify(query, parameters).decode()}) TO STDOUT (FORMAT csv)", self._hot)
+            cursor.copy_expert(f"COPY ({cursor.mogrify(query, parameters).decode()}) TO STDOUT (FORMAT csv)", sink)
             self._hot.flush()
         except BaseException:
             connection.invalidate()  # or all that PostgreSQL still sends would be read first, to be thrown away
@@ -136,6 +146,21 @@ class Selection:
             csv.ConvertOptions(column_types=self._schema, null_values=[]),
         ) as reader:
             yield from reader
+
+
+class _Watched:
+    """A spool that tells of what it takes, once for many rows: each comes by itself."""
+
+    def __init__(self, spool: Spool, step: Callable[[], None]) -> None:
+        self._spool = spool
+        self._step = step
+        self._rows = 0
+
+    def write(self, row: bytes) -> int:
+        self._rows += 1
+        if self._rows % _STEP_ROWS == 0:
+            self._step()
+        return self._spool.write(row)
 
 
 def local_day(days: Days) -> str:

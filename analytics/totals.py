@@ -48,7 +48,7 @@ def _read(
         for name, axis in axes.items():
             axis.take(part.summaries[name], part.ordered[name])
         found.rows[part.tier] += part.expected
-        found.newest = max(part.newest, found.newest or part.newest)
+        found.newest = part.newest if found.newest is None else max(part.newest, found.newest)
         progress.done(part.expected)
         return
     known = part.summaries
@@ -80,7 +80,7 @@ def _values(
         if not piece.rows:
             continue
         found.rows[part.tier] += piece.rows
-        found.newest = max(piece.newest, found.newest or piece.newest)
+        found.newest = piece.newest if found.newest is None else max(piece.newest, found.newest)
         if timed:
             oldest = int(piece.columns[TIME].min())
             found.oldest = min(oldest, found.oldest if found.oldest is not None else oldest)

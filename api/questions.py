@@ -36,7 +36,10 @@ class QuestionBody(schemas.Body):
     end: Moment | None = None
     axes: Annotated[list[Literal["x", "y", "z"]], Field(min_length=1, max_length=3)] | None = None
     quantiles: (
-        Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1, max_length=MOST_QUANTILES)] | None
+        Annotated[
+            list[Annotated[float, Field(ge=0, le=1, strict=True)]], Field(min_length=1, max_length=MOST_QUANTILES)
+        ]
+        | None
     ) = None
     histogram: Annotated[int, Field(ge=1, le=MOST_BINS, strict=True)] | None = None
     magnitude: Annotated[bool, Field(strict=True)] | None = None

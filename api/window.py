@@ -40,8 +40,8 @@ class Window:
 def window(start: datetime | None, end: datetime | None) -> Window:
     """Make a window of moments in UTC. Raises InvalidRecord."""
     found = Window(in_utc(start, "start"), in_utc(end, "end"))
-    if found.start and found.end and found.start >= found.end:
-        raise InvalidRecord("empty_window", "end", "must be later than start")
+    if found.end and found.end <= (found.start or OLDEST):
+        raise InvalidRecord("empty_window", "end", "must be later than start, and than the year 1 where there is none")
     return found
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
 
 import structlog
 from sqlalchemy import Connection, Engine, text
@@ -29,33 +30,60 @@ def ensure(engine: Engine, streams: Iterable[Stream], ahead: int) -> list[str]:
         WeirError: none of those that were missing is there for certain; call it again.
     """
     today = datetime.now(UTC).date()
-    made = []
+    span = [today + timedelta(days=number) for number in range(-1, ahead + 1)]
     with translated(), engine.begin() as connection:
         connection.execute(text("SET LOCAL lock_timeout = '5s'"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-        for stream in streams:
-            for days in range(-1, ahead + 1):
-                name = _make(connection, stream.table, today + timedelta(days=days))
-                if name:
-                    made.append(name)
-    return made
+        missing = [_Partition(stream.table, day) for stream in streams for day in span]
+        missing = [one for one in missing if not one.is_there(connection)]
+        if sum(one.make(connection) for one in missing):
+            # A partition is seen at once, whatever a snapshot says, and rows that moved only by later snapshots: who reads
+            # already would find them nowhere. It is the lock of `shared.cold.manifest.snapshot`, and taken before those
+            # of attaching, for which readers who have it may wait.
+            connection.execute(text("LOCK TABLE cold_files IN ACCESS EXCLUSIVE MODE"))
+        for one in missing:
+            one.attach(connection)
+    return [one.name for one in missing]
 
 
-def _make(connection: Connection, table: str, day: date) -> str | None:
-    """Make one day's partition beside the table and attach it, which blocks nobody who reads or writes other days."""
-    name = f"{table}_{day:%Y%m%d}"
-    if connection.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar_one() is not None:
-        return None
-    start, end = f"'{day} 00:00:00+00'", f"'{day + timedelta(days=1)} 00:00:00+00'"
-    inside = f"time >= {start} AND time < {end}"
-    for statement in (
-        f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)",
-        # Rows of this day came before its partition did, because no consumer was running: they move along.
-        f"WITH moved AS (DELETE FROM {table}_default WHERE {inside} RETURNING *) INSERT INTO {name} SELECT * FROM moved",  # noqa: S608
-        f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ({start}) TO ({end})",
-    ):
-        connection.execute(text(statement))
-    return name
+class _Partition(NamedTuple):
+    """One day of a table."""
+
+    table: str
+    day: date
+
+    @property
+    def name(self) -> str:
+        return f"{self.table}_{self.day:%Y%m%d}"
+
+    @property
+    def span(self) -> tuple[str, str]:
+        """As SQL: its first moment, and the first after it."""
+        return f"'{self.day} 00:00:00+00'", f"'{self.day + timedelta(days=1)} 00:00:00+00'"
+
+    def is_there(self, connection: Connection) -> bool:
+        found = connection.execute(text("SELECT to_regclass(:name)"), {"name": self.name}).scalar_one()
+        return found is not None
+
+    def make(self, connection: Connection) -> int:
+        """Make it beside the table; return how many rows it has.
+
+        They came before it did, because no consumer was running, and move along.
+        """
+        start, end = self.span
+        connection.execute(text(f"CREATE TABLE {self.name} (LIKE {self.table} INCLUDING ALL)"))
+        move = f"""
+            WITH moved AS (DELETE FROM {self.table}_default WHERE time >= {start} AND time < {end} RETURNING *)
+            INSERT INTO {self.name} SELECT * FROM moved
+        """  # noqa: S608
+        return connection.execute(text(move)).rowcount
+
+    def attach(self, connection: Connection) -> None:
+        """Attach it, which blocks nobody who reads or writes other days."""
+        start, end = self.span
+        connection.execute(
+            text(f"ALTER TABLE {self.table} ATTACH PARTITION {self.name} FOR VALUES FROM ({start}) TO ({end})")
+        )
 
 
 async def keep(threads: DatabaseThreads, engine: Engine, streams: Iterable[Stream], ahead: int) -> None:

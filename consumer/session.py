@@ -12,7 +12,7 @@ from typing import TypeAlias, TypeVar
 import psycopg2
 import psycopg2.extensions
 
-from shared.database import KEEPALIVE, meaning, translated
+from shared.database import ENCODING, KEEPALIVE, meaning, translated
 from shared.errors import DatabaseUnavailable, Unavailable
 
 Connection: TypeAlias = psycopg2.extensions.connection
@@ -89,4 +89,6 @@ class _Line:
     def _connect(self) -> Connection:
         milliseconds = int(self._deadline * 1000)
         options = f"-c statement_timeout={milliseconds} -c idle_in_transaction_session_timeout={milliseconds}"
-        return psycopg2.connect(self._dsn, application_name="weir consumer", options=options, **KEEPALIVE)
+        return psycopg2.connect(
+            self._dsn, application_name="weir consumer", client_encoding=ENCODING, options=options, **KEEPALIVE
+        )

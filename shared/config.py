@@ -50,6 +50,8 @@ def _some_time(span: timedelta) -> timedelta:
 
 Bytes = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
+#: A century at most: dates end.
+Days = Annotated[int, Field(gt=0, le=36_525)]
 Span = Annotated[timedelta, BeforeValidator(_seconds), AfterValidator(_some_time)]
 
 
@@ -149,17 +151,17 @@ class Settings(BaseSettings):
     #: Dead letters that were replayed or discarded, the ledger's minutes that balance, and ended jobs are kept this long.
     settled_retention: Annotated[Span, Field(ge=timedelta(days=2))] = timedelta(days=90)
     #: Days of partitions that exist ahead of today.
-    partitions_ahead: Count = 7
+    partitions_ahead: Days = 7
 
     #: Where sealed days are: an absolute path, or a URL that pyarrow knows, such as s3://bucket/folder.
     cold_url: Annotated[str, AfterValidator(_cold)] = "/var/lib/weir/cold"
     #: Whole days before today that stay in PostgreSQL; older ones are sealed.
-    hot_days: Count = 7
+    hot_days: Days = 7
     #: A file that no longer counts is removed this much later: whoever reads it has to be done by then.
     cold_grace: Span = timedelta(days=1)
     #: Whole days before today that records are kept; none: for ever. A device may have a term of its own.
-    retention_days_readings: Count | None = None
-    retention_days_events: Count | None = None
+    retention_days_readings: Days | None = None
+    retention_days_events: Days | None = None
 
     #: Longest a request may wait for a job with `wait=`.
     job_wait_limit: Span = timedelta(seconds=30)

@@ -27,6 +27,9 @@ KEEPALIVE: dict[str, int] = {
     "tcp_user_timeout": 10_000,
 }
 
+#: What texts are sent and read in, whatever the environment, the database or the role says.
+ENCODING = "UTF8"
+
 #: Longest that a request waits for a database that should answer in milliseconds.
 LOOKUP_DEADLINE = timedelta(seconds=5)
 
@@ -120,6 +123,7 @@ def connect(url: str, *, pool_size: int, statement_deadline: timedelta) -> Engin
             # All digits of a float: a database or role that is told otherwise would have rounded ones read, and sealed.
             "options": f"-c statement_timeout={milliseconds} -c timezone=UTC -c extra_float_digits=1",
             "application_name": "weir",
+            "client_encoding": ENCODING,
         },
     )
 

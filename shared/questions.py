@@ -29,6 +29,8 @@ _ISO = re.compile(
     r"(?:T(?=\d)(?:(?P<hours>\d{1,9})H)?(?:(?P<minutes>\d{1,9})M)?(?:(?P<seconds>\d{1,9}(?:\.\d{1,6})?)S)?)?)",
     re.ASCII,
 )
+#: What `float` takes besides, such as 0_1 and digits of other scripts, nobody means.
+_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -150,7 +152,7 @@ def axes(names: Iterable[str]) -> tuple[str, ...]:
 def quantiles(numbers: Iterable[str | float]) -> tuple[float, ...]:
     """Return them in order, each once. Raises InvalidRecord."""
     try:
-        found = sorted({abs(float(number)) if float(number) == 0 else float(number) for number in numbers})
+        found = sorted({_quantile(number) for number in numbers})
     except ValueError as error:
         raise InvalidRecord("not_a_number", "quantiles", "must be numbers between 0 and 1") from error
     if not found or not all(0 <= one <= 1 for one in found):
@@ -158,6 +160,13 @@ def quantiles(numbers: Iterable[str | float]) -> tuple[float, ...]:
     if len(found) > MOST_QUANTILES:
         raise InvalidRecord("too_many", "quantiles", f"must be {MOST_QUANTILES} at most")
     return tuple(found)
+
+
+def _quantile(number: str | float) -> float:
+    """Raises ValueError."""
+    if isinstance(number, str) and not _DECIMAL.fullmatch(number.strip()):
+        raise ValueError(number)
+    return float(number) or 0.0  # which has no sign
 
 
 def bucket(words: str) -> timedelta:

@@ -483,6 +483,8 @@ BAD_QUESTIONS = [
     ("quantiles", "NaN"),
     ("quantiles", "1.01"),
     ("quantiles", "-0.1"),
+    ("quantiles", "0_1"),
+    ("quantiles", "٠.٥"),
     ("quantiles", ",".join(f"0.{number:02}" for number in range(10, 70))),
     ("quantiles", "0." + "5" * 5000),
     ("histogram", "0"),
@@ -524,6 +526,8 @@ def test_bad_question_is_refused_with_its_name(http, device, field, value):
         ("quantiles", [MARKER]),
         ("quantiles", [0.5, 1.5]),
         ("quantiles", [0.5] * 51),
+        ("quantiles", [True]),
+        ("quantiles", ["0.5"]),
         ("histogram", 0),
         ("histogram", "7"),
         ("histogram", 1e300),
@@ -565,6 +569,17 @@ def test_bad_page_of_a_list_is_refused_with_its_name(http, path, field, value):
     assert [name for name, _ in found] == [field]
 
 
+WINDOWED = [
+    "/stats/",
+    "/stats/{}/",
+    "/devices/{}/analytics/",
+    "/devices/{}/series",
+    "/devices/{}/readings",
+    "/readings",
+    "/events",
+]
+
+
 @pytest.mark.parametrize("path", ["/stats/", "/stats/{}/", "/devices/{}/analytics/", "/users/1/analytics/"])
 @pytest.mark.parametrize(
     ("start", "end"),
@@ -583,9 +598,15 @@ def test_window_that_ends_before_it_starts_is_refused(http, device, path, start,
 @pytest.mark.parametrize(
     "window", ["start=0001-01-01T00:00:00", "end=0001-01-01T00:00:01", "start=9999-12-31T23:59:59"]
 )
-@pytest.mark.parametrize("path", ["/stats/", "/stats/{}/", "/devices/{}/analytics/"])
+@pytest.mark.parametrize("path", WINDOWED)
 def test_window_at_the_end_of_time_is_no_server_error(http, device, path, window):
     assert http.get(f"{path.format(device)}?{window}").status_code == 200
+
+
+@pytest.mark.parametrize("path", WINDOWED)
+def test_window_that_ends_as_time_begins_is_refused(http, device, path):
+    answer = http.get(path.format(device), params={"end": "0001-01-01"})
+    assert faults(answer, 422) == [("end", "empty_window")]
 
 
 @pytest.mark.parametrize(

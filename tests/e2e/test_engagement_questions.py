@@ -219,6 +219,16 @@ def test_mistake_is_named_by_its_field(asked: Weir, question: str, change: dict[
         assert [one["field"] for one in answer.json()["errors"]] == [field]
 
 
+@pytest.mark.parametrize(
+    ("question", "field", "value"),
+    [("top-events", "limit", True), ("top-events", "limit", 5.0), ("retention", "windows", True)],
+)
+def test_number_in_a_body_that_is_no_integer_is_refused(asked: Weir, question: str, field: str, value: object) -> None:
+    usual = {"start_date": "2026-01-30"} if question == "retention" else WINDOW
+    answer = asked.http.post(f"/api/stats/{question}", json=usual | {field: value})
+    assert (answer.status_code, [one["field"] for one in answer.json()["errors"]]) == (422, [field])
+
+
 @pytest.mark.parametrize("field", ["from", "to", "tz", "segment", "limit"])
 def test_what_was_sent_is_not_repeated(asked: Weir, field: str) -> None:
     parameters = WINDOW | {field: "echo\ud83c"}

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from types import ModuleType
 
@@ -11,6 +12,7 @@ from factories import Weir
 from sqlalchemy import Engine, text
 
 from consumer import forgetting, partitions
+from shared.cold import manifest
 from shared.database import DatabaseThreads, connect, translated
 from shared.streams import STREAMS
 
@@ -38,6 +40,24 @@ def keeping_partitions(threads: DatabaseThreads, engine: Engine) -> Coroutine[No
 def forgetting_all(threads: DatabaseThreads, engine: Engine) -> Coroutine[None, None, None]:
     terms = forgetting.terms(timedelta(days=14), timedelta(days=90))
     return forgetting.keep_forgetting(threads, engine, terms)
+
+
+def test_rows_that_move_to_a_partition_of_their_own_are_missed_by_nobody(weir: Weir, engine: Engine) -> None:
+    """A snapshot of before sees the partition, and not its rows: they move once nobody looks."""
+    weir.rows("INSERT INTO readings VALUES (1, now(), 1, 2, 3)")
+    assert weir.scalar("SELECT count(*) FROM readings_default") == 1
+    readers = connect(weir.database_url, pool_size=1, statement_deadline=timedelta(seconds=30))
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'cold_files'::regclass"
+    today = "SELECT count(*) FROM readings WHERE time >= date_trunc('day', now(), 'UTC')"
+    with ThreadPoolExecutor(1) as pool:
+        with manifest.snapshot(readers) as connection:
+            connection.execute(text("SELECT 1 FROM devices"))
+            made = pool.submit(partitions.ensure, engine, STREAMS, 7)
+            weir.wait_for(lambda: weir.scalar(waiting) == 1)
+            assert connection.execute(text(today)).scalar_one() == 1
+        assert made.result(20)
+    readers.dispose()
+    assert (weir.scalar("SELECT count(*) FROM readings_default"), weir.scalar(today)) == (0, 1)
 
 
 @pytest.mark.parametrize(

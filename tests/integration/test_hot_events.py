@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from factories import Weir
 
-from analytics import room, tasks
+from analytics import events, progress, room, tasks
 from shared import asking, spool
 from shared.cold.store import Store
 from shared.database import connect
@@ -101,6 +101,27 @@ def test_job_that_finds_no_room_on_the_disk_fails_with_the_reason_and_harms_noth
     done = answer(weir, jobs, "daily_users", DAILY)
     assert done.result is not None, done.error
     assert done.result["days"] == [{"date": DAILY["from"], "unique_users": 1000}]
+
+
+def test_job_that_is_cancelled_while_it_copies_copies_no_more(
+    weir: Weir, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    monkeypatch.setattr(events, "_STEP_ROWS", 10)
+    insert(weir, [(f"user {number}", START) for number in range(1000)])
+    job = jobs.submit("daily_users", DAILY)
+    copied = 0
+
+    def write(self: spool.Spool, row: bytes) -> int:
+        nonlocal copied
+        copied += 1
+        if copied == 25:
+            jobs.cancel(job.id, for_all=False)
+        return len(row)
+
+    monkeypatch.setattr(spool.Spool, "write", write)
+    assert run(weir, jobs, job.id).status == "cancelled"
+    assert copied == 29
 
 
 def test_of_earlier_events_only_the_different_ones_are_copied(

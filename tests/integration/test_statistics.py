@@ -268,3 +268,12 @@ def test_many_readings_of_one_moment_are_all_read(readings: Readings, monkeypatc
     readings.insert((key, MIDNIGHT + timedelta(seconds=number), -1.0, 0.0, 0.0) for number in range(7))
     found = told(readings.statistics().of_device(readings.ids[0], Question()))
     assert found == readings.expected({key}, Question())
+
+
+def test_newest_may_be_the_first_moment_of_1970(readings: Readings) -> None:
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    key = readings.keys[readings.ids[0]]
+    readings.insert([(key, epoch - timedelta(days=1), 1.0, 2.0, 3.0)])
+    readings.seal((epoch - timedelta(days=1)).date())
+    readings.insert([(key, epoch, 1.0, 2.0, 3.0)])
+    assert told(readings.statistics().of_device(readings.ids[0], Question())) == readings.expected({key}, Question())

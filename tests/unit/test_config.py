@@ -29,6 +29,11 @@ WRONG = {
     "WEIR_COLD_URL": ("cold", "WEIR_COLD_URL: must be an absolute path"),
     "WEIR_COLD_GRACE": ("PT5M", "WEIR_JOB_DEADLINE is greater than WEIR_COLD_GRACE"),
     "WEIR_RETENTION_DAYS_EVENTS": ("0", "WEIR_RETENTION_DAYS_EVENTS: Input should be greater than 0"),
+    "WEIR_RETENTION_DAYS_READINGS": (
+        "999999",
+        "WEIR_RETENTION_DAYS_READINGS: Input should be less than or equal to 36525",
+    ),
+    "WEIR_HOT_DAYS": ("999999", "WEIR_HOT_DAYS: Input should be less than or equal to 36525"),
     "WEIR_TIMESTAMP_AHEAD": ("P8D", "WEIR_TIMESTAMP_AHEAD reaches further than WEIR_PARTITIONS_AHEAD"),
 }
 
