@@ -1,4 +1,4 @@
-"""Wires the workers and beat: `celery -A analytics.celery worker`, `celery -A analytics.celery beat`."""
+"""Wires both workers (`celery -A analytics.celery worker --queues …`) and beat (`celery -A analytics.celery beat`)."""
 
 import functools
 import os
@@ -13,7 +13,7 @@ import structlog
 from celery import Task
 from celery.exceptions import Reject
 from celery.schedules import crontab
-from celery.signals import setup_logging, worker_process_init
+from celery.signals import celeryd_after_setup, setup_logging, worker_process_init
 from sqlalchemy import Engine
 
 from analytics import tasks, tiering
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 PAUSES = (0.5, 1, 2, 4, 8, 15)
 #: For sending jobs again, and dropping old answers and jobs; the broker has its own deadlines within.
 UPKEEP_DEADLINE = timedelta(seconds=60)
-#: Of the processes that run jobs: about a tenth of what each of the others gets of a busy processor.
+#: Of the processes that run tasks: about a tenth of what each of the others gets of a busy processor.
 NICENESS = 10
 
 try:
@@ -69,6 +69,14 @@ def _jobs() -> jobs.Jobs:
 @setup_logging.connect  # type: ignore[untyped-decorator]
 def _configure_logs(**_: Any) -> None:
     logs.configure(settings.log_level, as_json=settings.log_json)
+
+
+@celeryd_after_setup.connect  # type: ignore[untyped-decorator]
+def _know_its_own_queues_only(**_: Any) -> None:
+    """Celery binds every queue it knows when it starts: on a new broker the other worker's is not there yet."""
+    queues = app.amqp.queues
+    for name in queues.keys() - queues.consume_from.keys():
+        del queues[name]  # known again as soon as something is sent to it
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]

@@ -17,7 +17,7 @@ SERVER_PORTS = range(20_000, 32_000)
 _given: set[int] = set()
 #: The order in which the stack starts. It stops the other way round: the api takes no more, the rest drains, and only
 #: then the broker, its name service and the database go.
-ORDER = ("postgres", "epmd", "rabbitmq", "beat", "worker", "consumer", "api")
+ORDER = ("postgres", "epmd", "rabbitmq", "beat", "upkeep", "worker", "consumer", "api")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""All of Weir on one machine: its own PostgreSQL and RabbitMQ, and the four services, under one supervisord."""
+"""All of Weir on one machine: its own PostgreSQL and RabbitMQ, and the five services, under one supervisord."""
 
 import fcntl
 import hashlib
@@ -20,11 +20,12 @@ from cli.servers import PostgresServer, RabbitPorts, RabbitServer
 from cli.supervision import Supervisor
 from shared.config import PREFIX, Settings
 from shared.errors import DatabaseUnavailable, Unavailable, WeirError
+from shared.job_queues import QUEUE, UPKEEP_QUEUE
 from shared.migrations import upgrade
 
 CHECKOUT = Path(__file__).parents[1]
 #: The services, and the seconds their drain may take.
-SERVICES = {"beat": 10, "worker": 30, "consumer": 30, "api": 40}
+SERVICES = {"beat": 10, "upkeep": 10, "worker": 30, "consumer": 30, "api": 40}
 PACKAGES = ("api", "consumer", "analytics", "shared")
 SERVER_SECONDS = 90
 API_SECONDS = 60
@@ -188,9 +189,12 @@ class Stack:
         celery = ("celery", "-A", "analytics.celery")
         schedule = self.folder / "beat" / "schedule"
         schedule.parent.mkdir(exist_ok=True)
+        worker = (*celery, "worker", "--concurrency", "2", "--queues")
         modules = {
             "beat": (*celery, "beat", "--schedule", str(schedule), "--pidfile="),
-            "worker": (*celery, "worker", "--concurrency", "2"),
+            # Sealing may take one of its two slots for long; sending jobs again cannot wait for that.
+            "upkeep": (*worker, UPKEEP_QUEUE, "--hostname", "upkeep@%h"),
+            "worker": (*worker, QUEUE),
             "consumer": ("consumer",),
             "api": ("api",),
         }

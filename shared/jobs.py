@@ -17,12 +17,12 @@ from shared import data_version
 from shared.data_version import Version
 from shared.database import Job, translated
 from shared.errors import BrokerUnavailable, Expired, JobCancelled, NotCancelled, NotFound
+from shared.job_queues import QUEUE, UPKEEP_QUEUE
 
 log = structlog.get_logger()
 
 #: The one Celery task: it gets a job's id and reads the rest from the row.
 TASK = "weir.run_job"
-QUEUE = "weir.jobs"
 
 #: The pool may hand out a connection that broke while nobody used it, so one failure says little.
 _RETRY = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2}
@@ -60,12 +60,15 @@ class Nudge:
 
 
 def celery_app(amqp_url: str, job_deadline: timedelta) -> Celery:
-    """Configure Celery for RabbitMQ: a quorum queue, confirmed sends, late acks, and no result backend."""
+    """Configure Celery for RabbitMQ: two quorum queues, confirmed sends, late acks, and no result backend."""
     app = Celery("weir", broker=amqp_url)
     app.conf.update(
         task_default_queue=QUEUE,
         task_default_queue_type="quorum",
         task_default_exchange_type="topic",
+        task_routes={TASK: {"queue": QUEUE}, "weir.*": {"queue": UPKEEP_QUEUE}},
+        task_create_missing_queue_type="quorum",
+        task_create_missing_queue_exchange_type="topic",
         broker_native_delayed_delivery_queue_type="classic",
         broker_transport_options={"confirm_publish": True},
         broker_connection_timeout=2,

@@ -24,16 +24,19 @@ from shared.broker.channel import Channel
 from shared.broker.content import Message
 from shared.broker.messages import Group, digest_of
 from shared.config import Settings
+from shared.job_queues import QUEUE, UPKEEP_QUEUE
 from shared.streams import EVENTS, READINGS, STREAMS, Stream
 from shared.streams.stream import EXCHANGE
 
 ROOT = Path(__file__).parents[1]
 DEFINITIONS = json.loads((ROOT / "deploy/rabbitmq/definitions.json").read_text())
 
+_WORKER = ("-m", "celery", "-A", "analytics.celery", "worker")
 COMMANDS = {
     "api": ("-m", "api"),
     "consumer": ("-m", "consumer"),
-    "worker": ("-m", "celery", "-A", "analytics.celery", "worker", "--pool", "solo"),
+    "worker": (*_WORKER, "--pool", "solo", "--queues", QUEUE),
+    "upkeep": (*_WORKER, "--pool", "solo", "--queues", UPKEEP_QUEUE, "--hostname", "upkeep@%h"),
 }
 
 #: Of a day in 2026, in microseconds since 2000.

@@ -13,6 +13,7 @@ import httpx
 
 from cli.programs import HOST, free_ports, inherited_environment, wait_until
 from shared.errors import Unavailable
+from shared.job_queues import QUEUE
 
 CHECKOUT = Path(__file__).parents[2]
 LOADTEST = CHECKOUT / "loadtest"
@@ -23,7 +24,7 @@ RUN_SECONDS = 600
 #: The settings of `python -m api`, for what it is compared with.
 _UVICORN = ("-m", "uvicorn", "--app-dir", str(LOADTEST), "--host", HOST, "--loop", "uvloop", "--http", "httptools",
             "--no-access-log", "--no-server-header", "--log-level", "warning")  # fmt: skip
-_CELERY = ("-m", "celery", "-A", "analytics.celery", "worker", "--concurrency", "2")
+_CELERY = ("-m", "celery", "-A", "analytics.celery", "worker", "--concurrency", "2", "--queues", QUEUE)
 #: Arguments of Python; `{port}` is a port of its own.
 COMMANDS: dict[str, tuple[str, ...]] = {
     "api": ("-m", "api"),

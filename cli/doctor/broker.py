@@ -14,11 +14,12 @@ from cli.servers import DEPLOY
 from shared.broker import inspection
 from shared.broker.management import NOT_CHECKED, Management
 from shared.errors import WeirError
+from shared.job_queues import QUEUE, UPKEEP_QUEUE
 from shared.streams import STREAMS
 
 #: A consumer may wait for its database this long before the broker takes its messages away.
 LEAST_CONSUMER_TIMEOUT = timedelta(hours=12)
-_NAMES = ("topology", "policies", "consumers", "consumer timeout", "dead letters", "alarms", "broker disk")
+_NAMES = ("topology", "policies", "consumers", "workers", "consumer timeout", "dead letters", "alarms", "broker disk")
 _REACH = "see that WEIR_MANAGEMENT_URL is right and its user has the tag monitoring"
 _LOAD = "load deploy/rabbitmq/definitions.json: `rabbitmqctl import_definitions`"
 
@@ -30,6 +31,7 @@ def checks(management: Management | None, prefetch: int) -> list[Check]:
         lambda: _topology(management),
         lambda: _policies(management),
         lambda: _consumers(management, prefetch),
+        lambda: _workers(management),
         lambda: _consumer_timeout(management),
         lambda: _dead_letters(management),
         lambda: _alarms(management),
@@ -81,6 +83,17 @@ def _consumers(management: Management, prefetch: int) -> Check:
             found = f"{stream.queue} has a consumer with a prefetch of {count}, not {prefetch}"
             return warn("consumers", found, "start it anew with the same WEIR_PREFETCH; 0 would be without bound")
     return ok("consumers", f"each queue has one, with a prefetch of {prefetch} at most")
+
+
+def _workers(management: Management) -> Check:
+    """Without them readings are stored all the same."""
+    taken = {one["queue"]["name"] for one in management.get("consumers/{vhost}")}
+    if QUEUE not in taken:
+        return warn("workers", f"nobody takes jobs from {QUEUE}", "start a worker; its log says why it is down")
+    if UPKEEP_QUEUE not in taken:
+        found = f"nothing is sealed, and no job sent again: nobody takes tasks from {UPKEEP_QUEUE}"
+        return warn("workers", found, f"start a worker with `--queues {UPKEEP_QUEUE}`, as docker-compose.yml does")
+    return ok("workers", "there is one for jobs, and one for the upkeep")
 
 
 def _consumer_timeout(management: Management) -> Check:

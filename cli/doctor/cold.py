@@ -37,7 +37,7 @@ class Cold:
         if not late:
             return ok("sealing", f"no day before {due - LATE} is hot")
         found = f"{len(late)} days should have been sealed; the oldest is {late[0].day}"
-        advice = "is beat running, and a worker? Its log says `a day stays as it is`, and why; `weir seal` does it now"
+        advice = "do beat and upkeep run? Upkeep logs `a day stays as it is`, and why; `weir seal` does it now"
         # Nobody knows since when rows are in a default partition: they may have come a minute ago.
         too_late = any(one.day < due - TOO_LATE for one in late if not one.is_default)
         return fail("sealing", found, advice) if too_late else warn("sealing", found, advice)

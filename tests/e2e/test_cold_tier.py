@@ -188,12 +188,12 @@ def test_overdue_day_is_told_and_the_hourly_task_seals_it(cold: ColdTier) -> Non
         return Cold(cold.engine, str(cold.folder), 7).checks()[0].state
 
     assert sealing() is State.FAIL
-    cold.weir.start("worker")
+    cold.weir.start("upkeep")
     jobs.celery_app(cold.weir.amqp_url, timedelta(minutes=1)).send_task("weir.seal")
     cold.weir.wait_for(lambda: cold.weir.stored() == 0)
     assert sealing() is State.OK
     assert cold.all() == sorted(rows)
-    cold.weir.wait_for(lambda: "day sealed" in cold.weir.log("worker"))
+    cold.weir.wait_for(lambda: "day sealed" in cold.weir.log("upkeep"))
 
 
 def test_doctor_sees_what_is_due_in_the_default_partition(cold: ColdTier) -> None:

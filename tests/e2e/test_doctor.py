@@ -28,7 +28,7 @@ def healthy(
     whole = Weir(postgres_url, migrated_template, amqp_url, management_url, tmp_path_factory.mktemp("weir"))
     whole.environment["WEIR_MANAGEMENT_URL"] = management_url
     try:
-        whole.start("consumer", "api")
+        whole.start("consumer", "worker", "upkeep", "api")
         path = f"/devices/{whole.device()}/stats/"
         assert whole.http.post(path, json=reading()).status_code == 202
         whole.wait_until_stored(1)
@@ -63,8 +63,9 @@ def test_healthy_weir_passes_every_check(healthy: Weir) -> None:
 
     healthy.wait_for(lambda: unwell().keys() <= depends_on_this_machine)  # the management API is some seconds behind
     checks = examine(healthy)
-    assert set(checks) >= {"api", "ledger", "lag", "topology", "policies", "consumers", "consumer timeout", "alarms"}
-    assert set(checks) >= {"schema", "clock", "partitions", "default partition", "receipts", *depends_on_this_machine}
+    assert set(checks) >= {"api", "ledger", "lag", "topology", "policies", "consumers", "workers", "alarms"}
+    assert set(checks) >= {"consumer timeout", "schema", "clock", "partitions", "default partition", "receipts"}
+    assert set(checks) >= depends_on_this_machine
 
 
 def test_missing_policy_is_named(healthy: Weir) -> None:
@@ -151,7 +152,7 @@ def test_receipts_that_nobody_forgets_are_named(healthy: Weir) -> None:
 def test_without_a_management_api_it_says_what_it_could_not_check(healthy: Weir) -> None:
     checks = examine(healthy, management_url="")
     assert {name for name, one in checks.items() if one.found == NOT_CHECKED} == {
-        "topology", "policies", "consumers", "consumer timeout", "dead letters", "alarms", "broker disk"
+        "topology", "policies", "consumers", "workers", "consumer timeout", "dead letters", "alarms", "broker disk"
     }  # fmt: skip
     assert all(one.state is State.WARN for one in checks.values() if one.found == NOT_CHECKED)
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -85,13 +86,21 @@ def test_second_up_changes_nothing(copy):
 
 
 @pytest.mark.usefixtures("first_up")
-@pytest.mark.parametrize("program", ["postgres", "rabbitmq", "epmd", "api", "consumer", "worker", "beat"])
+@pytest.mark.parametrize("program", ["postgres", "rabbitmq", "epmd", "api", "consumer", "worker", "upkeep", "beat"])
 def test_killed_program_comes_back(copy, program):
     pid = int(copy.supervisorctl("pid", program))
     os.kill(pid, signal.SIGKILL)
     _wait_until_back(lambda: copy.supervisorctl("pid", program).strip() not in {str(pid), "0"})
     _wait_until_back(lambda: "RUNNING" in copy.supervisorctl("status", program))
     _wait_until_back(lambda: _is_ready(copy))
+
+
+@pytest.mark.usefixtures("first_up")
+def test_both_workers_are_ready_under_names_of_their_own(copy):
+    logs = copy.folder / ".weir" / "logs"
+    for name, node in (("worker", "celery"), ("upkeep", "upkeep")):
+        ready = f"{node}@{socket.gethostname()} ready"
+        wait_until(lambda ready=ready, log=logs / f"{name}.log": ready in log.read_text(), 60, f"no `{ready}`")
 
 
 @pytest.mark.usefixtures("first_up")

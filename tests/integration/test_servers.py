@@ -20,7 +20,7 @@ def test_database_keeps_what_it_committed(postgres_url, setting, value):
 
 
 def test_queues_are_bounded_by_policy(management_url, rabbitmqctl):
-    policies = {"weir.probe": "streams", "weir.probe.dead": "dead-letters", "celery": ""}
+    policies = {"weir.probe": "streams", "weir.probe.dead": "dead-letters", "weir.jobs": "", "weir.upkeep": ""}
     with httpx.Client(base_url=f"{management_url}/api/queues/weir", trust_env=False) as management:
         for queue in policies:
             arguments = {"x-queue-type": "quorum"}

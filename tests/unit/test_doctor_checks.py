@@ -6,6 +6,7 @@ from cli.doctor import broker
 from cli.doctor.checks import Check, State, attempted, ok, warn, worst
 from shared.broker import inspection
 from shared.errors import BrokerUnavailable
+from shared.job_queues import QUEUE, UPKEEP_QUEUE
 from shared.streams import STREAMS
 
 AS_DESIGNED = {
@@ -107,6 +108,12 @@ def test_what_one_channel_consumes_counts_together():
     assert broker._consumers(Broker(consumers=consumers(100, 1901)), 2000).state is State.WARN
     two = consumers(100, 1900) + consumers(100, channel="another")
     assert broker._consumers(Broker(consumers=two), 2000).state is State.OK
+
+
+@pytest.mark.parametrize(("taken", "missing"), [((), QUEUE), ((UPKEEP_QUEUE,), QUEUE), ((QUEUE,), UPKEEP_QUEUE)])
+def test_worker_that_is_missing_is_named(taken, missing):
+    found = broker._workers(Broker(consumers=[{"queue": {"name": name}} for name in taken]))
+    assert (found.state, missing in found.found) == (State.WARN, True)
 
 
 def test_check_that_cannot_find_out_fails():
