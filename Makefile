@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up down reset status test check format loadtest bench faults
+.PHONY: help up down reset status test trial check format loadtest bench faults
 
 BIN := .venv/bin
 # Made last, so an interrupted install is never taken for a whole one.
@@ -26,6 +26,9 @@ status: $(READY) ## show what runs and where its log is
 
 test: $(READY) ## run every test, with a private PostgreSQL and RabbitMQ
 	@$(BIN)/python -m pytest
+
+trial: $(READY) ## compare answers about real data with those that are expected; data=FOLDER says where it is
+	@$(BIN)/python -m pytest tests/trials/*.py $(if $(data),--data '$(data)')
 
 check: $(READY) ## lint, formatting, types, architecture
 	@$(BIN)/ruff check
