@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 
 from analytics import tasks, tiering
 from shared import jobs, logs
+from shared.celery_app import TASK, celery_app
 from shared.cold.store import Store
 from shared.config import load
 from shared.database import connect
@@ -37,7 +38,7 @@ try:
     settings = load()
 except Misconfigured as error:
     sys.exit(f"weir analytics: {error}")
-app = jobs.celery_app(settings.amqp_url, settings.job_deadline)
+app = celery_app(settings.amqp_url, settings.job_deadline)
 # An hour that begins anew with each start of beat might never be over.
 app.conf.beat_schedule = {
     "resend jobs": {"task": "weir.resend_jobs", "schedule": 15.0, "options": {"expires": 15}},
@@ -90,7 +91,7 @@ def _go_last(**_: Any) -> None:
             Path("/proc/self/autogroup").write_text(str(NICENESS))
 
 
-@app.task(name=jobs.TASK, bind=True)  # type: ignore[untyped-decorator]
+@app.task(name=TASK, bind=True)  # type: ignore[untyped-decorator]
 def run_job(task: "Task[..., Any]", job_id: str, follows: str | None = None) -> None:
     """Run a job. A database or cold store that is away is waited for, then the job goes to the back of the queue."""
     redelivered = bool((task.request.delivery_info or {}).get("redelivered"))

@@ -47,10 +47,11 @@ from shared.broker.inspection import Inspection
 from shared.broker.management import Management
 from shared.broker.messages import Group
 from shared.broker.publisher import Publisher
+from shared.celery_app import celery_app
 from shared.config import Settings, load
 from shared.database import DatabaseThreads, connect
 from shared.errors import PublishRefused, TooLarge, Unavailable, WeirError
-from shared.jobs import Jobs, celery_app
+from shared.jobs import Jobs
 from shared.ledger import Acceptances
 from shared.streams import EVENTS, READINGS, STREAMS, Stream
 from shared.tasks import in_background

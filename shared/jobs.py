@@ -14,24 +14,18 @@ from sqlalchemy import CursorResult, Engine, func, text, update
 from sqlalchemy.orm import Session
 
 from shared import data_version
+from shared.celery_app import GRACE, TASK
 from shared.data_version import Version
 from shared.database import Job, translated
 from shared.errors import BrokerUnavailable, Expired, JobCancelled, NotCancelled, NotFound
-from shared.job_queues import QUEUE, UPKEEP_QUEUE
 
 log = structlog.get_logger()
-
-#: The one Celery task: it gets a job's id and reads the rest from the row.
-TASK = "weir.run_job"
 
 #: The pool may hand out a connection that broke while nobody used it, so one failure says little.
 _RETRY = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2}
 
 #: Times a job may be started before it counts as one that kills its worker.
 ATTEMPTS = 3
-
-#: After its deadline a job is told to stop, this much later its worker is killed.
-_GRACE = timedelta(seconds=30)
 
 #: Nudges of one round that the broker may refuse before the rest waits for the next round.
 _REFUSALS = 3
@@ -57,36 +51,6 @@ class Nudge:
     redelivered: bool = False
     #: Whoever started the job under this id only lacked the database: going on is no new start.
     goes_on: bool = False
-
-
-def celery_app(amqp_url: str, job_deadline: timedelta) -> Celery:
-    """Configure Celery for RabbitMQ: two quorum queues, confirmed sends, late acks, and no result backend."""
-    app = Celery("weir", broker=amqp_url)
-    app.conf.update(
-        task_default_queue=QUEUE,
-        task_default_queue_type="quorum",
-        task_default_exchange_type="topic",
-        task_routes={TASK: {"queue": QUEUE}, "weir.*": {"queue": UPKEEP_QUEUE}},
-        task_create_missing_queue_type="quorum",
-        task_create_missing_queue_exchange_type="topic",
-        broker_native_delayed_delivery_queue_type="classic",
-        broker_transport_options={"confirm_publish": True},
-        broker_connection_timeout=2,
-        broker_pool_acquire_timeout=2,
-        broker_connection_retry_on_startup=True,
-        broker_connection_max_retries=None,
-        task_ignore_result=True,
-        task_acks_late=True,
-        task_reject_on_worker_lost=True,
-        worker_prefetch_multiplier=1,
-        worker_cancel_long_running_tasks_on_connection_loss=True,
-        worker_soft_shutdown_timeout=10,
-        worker_hijack_root_logger=False,
-        task_soft_time_limit=job_deadline.total_seconds(),
-        task_time_limit=(job_deadline + _GRACE).total_seconds(),
-        timezone="UTC",
-    )
-    return app
 
 
 class Jobs:
@@ -151,7 +115,7 @@ class Jobs:
             now: datetime = session.execute(text("SELECT now()")).scalar_one()
             ours = job.status == "running" and job.started_by == nudge.id
             if not (ours and nudge.goes_on):
-                if job.status == "running" and not _is_orphaned(job, nudge, now - deadline - 2 * _GRACE):
+                if job.status == "running" and not _is_orphaned(job, nudge, now - deadline - 2 * GRACE):
                     return None
                 if job.attempts >= ATTEMPTS:
                     job.status, job.error, job.finished_at = "failed", f"its worker died {job.attempts} times", now
@@ -232,7 +196,7 @@ class Jobs:
             RETURNING id
         """)
         with translated(), self._engine.begin() as connection:
-            ids = connection.execute(waiting, {"after": after, "gone": deadline + 2 * _GRACE}).scalars().all()
+            ids = connection.execute(waiting, {"after": after, "gone": deadline + 2 * GRACE}).scalars().all()
         sent = refused = 0
         for job_id in ids:
             if self.nudge(job_id):

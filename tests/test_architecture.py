@@ -21,7 +21,7 @@ OWNERS = {
     "aio_pika": [],
     "aiormq": [],
     "psycopg2": ["shared/database.py", "consumer/session.py", "consumer/writer.py"],
-    "celery": ["shared/jobs.py", "analytics"],
+    "celery": ["shared/celery_app.py", "shared/jobs.py", "analytics"],
     "supervisor": ["cli"],
     "pyarrow": ["shared/cold", "analytics", "cli", "api/export"],
     "duckdb": ["analytics"],

@@ -16,7 +16,7 @@ from factories import ROOT, Weir, partition
 from cli.doctor.checks import State
 from cli.doctor.cold import Cold
 from cli.programs import inherited_environment
-from shared import jobs
+from shared.celery_app import celery_app
 from shared.cold import ordered_manifest, ordering, upkeep
 from shared.cold.manifest import ColdFile
 from shared.streams import STREAMS
@@ -189,7 +189,7 @@ def test_overdue_day_is_told_and_the_hourly_task_seals_it(cold: ColdTier) -> Non
 
     assert sealing() is State.FAIL
     cold.weir.start("upkeep")
-    jobs.celery_app(cold.weir.amqp_url, timedelta(minutes=1)).send_task("weir.seal")
+    celery_app(cold.weir.amqp_url, timedelta(minutes=1)).send_task("weir.seal")
     cold.weir.wait_for(lambda: cold.weir.stored() == 0)
     assert sealing() is State.OK
     assert cold.all() == sorted(rows)

@@ -12,9 +12,10 @@ from factories import Weir
 
 from analytics import events, progress, room, tasks
 from shared import asking, spool
+from shared.celery_app import celery_app
 from shared.cold.store import Store
 from shared.database import connect
-from shared.jobs import Job, Jobs, Nudge, celery_app
+from shared.jobs import Job, Jobs, Nudge
 from shared.scope import Scope
 from shared.streams import EVENTS
 from shared.watchdog import Watchdog

@@ -19,10 +19,11 @@ from cli.programs import free_ports
 from cli.running import RunningServer
 from cli.servers import PostgresServer
 from shared.broker.messages import Series
+from shared.celery_app import celery_app
 from shared.cold.store import Store
 from shared.database import DatabaseThreads, connect
 from shared.errors import BrokerUnavailable, DatabaseUnavailable, Expired, NotFound
-from shared.jobs import ATTEMPTS, Job, Jobs, Nudge, celery_app
+from shared.jobs import ATTEMPTS, Job, Jobs, Nudge
 from shared.ledger import Acceptances
 from shared.migrations import upgrade
 from shared.watchdog import Watchdog

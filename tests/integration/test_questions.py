@@ -18,12 +18,13 @@ from sqlalchemy import Connection
 from analytics import progress, tasks
 from consumer import forgetting
 from shared import asking, data_version
+from shared.celery_app import celery_app
 from shared.cold import hot
 from shared.cold.sealing import seal
 from shared.cold.store import Store
 from shared.database import connect
 from shared.errors import NotCancelled
-from shared.jobs import Jobs, Nudge, celery_app
+from shared.jobs import Jobs, Nudge
 from shared.scope import Scope
 from shared.streams import READINGS
 from shared.watchdog import Watchdog

@@ -11,12 +11,13 @@ from factories import Weir, partition
 from analytics import tasks
 from cli.doctor.checks import State
 from cli.doctor.cold import Cold
+from shared.celery_app import celery_app
 from shared.cold import forgetting, mark, ordering, upkeep, verification
 from shared.cold.ordering import OrderedDay
 from shared.cold.sealing import Sealed
 from shared.cold.store import MARK
 from shared.errors import ColdUnavailable, Conflict, Misconfigured, WeirError
-from shared.jobs import Job, Jobs, Nudge, celery_app
+from shared.jobs import Job, Jobs, Nudge
 from shared.questions import Question
 from shared.streams import READINGS
 from shared.watchdog import Watchdog

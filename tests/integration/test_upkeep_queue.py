@@ -7,9 +7,10 @@ import httpx
 import pytest
 from factories import Weir, channel_to, reading, take
 
+from shared.celery_app import celery_app
 from shared.database import connect
 from shared.job_queues import QUEUE, UPKEEP_QUEUE
-from shared.jobs import Job, Jobs, celery_app
+from shared.jobs import Job, Jobs
 
 DEADLINE = timedelta(minutes=10)
 #: Of the tasks that beat sends: one that shows in the database.
