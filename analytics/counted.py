@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import partial
 from typing import Self
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ from analytics.events import Batches
 from shared.cold import manifest
 from shared.cold.manifest import ColdFile
 from shared.cold.store import Store
-from shared.cold.upkeep import Failed, failed, is_away
+from shared.cold.upkeep import Failed, attempt
 from shared.database import translated
 from shared.streams import EVENTS
 
@@ -36,6 +37,10 @@ _KEEP = text("""
     SELECT id, :users FROM cold_files WHERE id = :file FOR KEY SHARE
     ON CONFLICT (file) DO NOTHING
 """)
+
+
+#: The task's time is over, which is no fault of a day.
+_ENDS = (SoftTimeLimitExceeded,)
 
 
 @dataclass(frozen=True)
@@ -92,12 +97,9 @@ def count_all(
     if not files:
         return 0
     with ExitStack() as stack:
-        try:
-            duck = stack.enter_context(session(begin_within))
-        except SoftTimeLimitExceeded:
-            raise
-        except Exception as error:  # noqa: BLE001
-            told(failed(EVENTS, files[0].day, error))
+        duck, _ = attempt(lambda: stack.enter_context(session(begin_within)), EVENTS, files[0].day, _ENDS)
+        if isinstance(duck, Failed):
+            told(duck)
             return 0
         return _count(engine, store, duck, files, told)
 
@@ -105,18 +107,19 @@ def count_all(
 def _count(engine: Engine, store: Store, duck: Duck, files: Sequence[ColdFile], told: Callable[[Failed], None]) -> int:
     done = 0
     for file in files:
-        try:
-            ((users,),) = duck.run("SELECT count(DISTINCT user_id) FROM events", events=_users(store, file))
-            SealedUsers(uncounted=[file]).keep(engine, {file.day: users})
-        except SoftTimeLimitExceeded:
-            raise
-        except Exception as error:  # noqa: BLE001
-            told(failed(EVENTS, file.day, error))
-            if is_away(error) or duck.is_over:
-                break
-        else:
+        failed, away = attempt(partial(_count_one, engine, store, duck, file), EVENTS, file.day, _ENDS)
+        if failed is None:
             done += 1
+            continue
+        told(failed)
+        if away or duck.is_over:
+            break
     return done
+
+
+def _count_one(engine: Engine, store: Store, duck: Duck, file: ColdFile) -> None:
+    ((users,),) = duck.run("SELECT count(DISTINCT user_id) FROM events", events=_users(store, file))
+    SealedUsers(uncounted=[file]).keep(engine, {file.day: users})
 
 
 def _users(store: Store, file: ColdFile) -> Batches:

@@ -1,7 +1,6 @@
 """Makes the ordered copies of sealed files, once they are live: where one is missing, more is read, and that is all."""
 
 import hashlib
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from itertools import pairwise
@@ -18,7 +17,7 @@ from shared.cold.manifest import ColdFile
 from shared.cold.ordered import BLOCK, Blocks, Values, blocks, rows_of_block
 from shared.cold.ordered_manifest import OrderedCopy
 from shared.cold.store import Store
-from shared.cold.upkeep import Ends, Failed, failed, is_away
+from shared.cold.upkeep import Ends, Failed, attempt_all
 from shared.database import translated
 from shared.errors import ColdFileDamaged, NotFound
 from shared.streams import Stream
@@ -51,6 +50,13 @@ class OrderedDay(NamedTuple):
     bytes: int
 
 
+class _Unordered(NamedTuple):
+    """A day whose file lacks its copy."""
+
+    stream: Stream
+    day: date
+
+
 def order_all(
     engine: Engine,
     store: Store,
@@ -63,23 +69,8 @@ def order_all(
 
     A file that fails does not keep the next from being ordered, unless the store is away. Raises what `ends`.
     """
-    began, found = time.monotonic(), list[OrderedDay | Failed]()
-    for stream in streams:
-        for day in _due(engine, stream):
-            if time.monotonic() - began > begin_within.total_seconds():
-                return found
-            away = False
-            try:
-                one: OrderedDay | Failed = order(engine, store, stream, day)
-            except ends:
-                raise
-            except Exception as error:  # noqa: BLE001
-                one, away = failed(stream, day, error), is_away(error)
-            told(one)
-            found.append(one)
-            if away:
-                return found
-    return found
+    due = (_Unordered(stream, day) for stream in streams for day in _due(engine, stream))
+    return attempt_all(lambda one: order(engine, store, one.stream, one.day), due, begin_within, told, ends)
 
 
 def order(engine: Engine, store: Store, stream: Stream, day: date) -> OrderedDay:

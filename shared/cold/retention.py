@@ -1,8 +1,8 @@
 """Drops what has been kept as long as promised: whole partitions and files, and devices out of files."""
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, timedelta
+from functools import partial
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ from shared.cold.hot import Source
 from shared.cold.layout import Writer
 from shared.cold.manifest import ColdFile
 from shared.cold.store import Store
-from shared.cold.upkeep import Ends, Failed, failed, is_away
+from shared.cold.upkeep import Ends, Failed, attempt_all
 from shared.cold.writing import New, new_path, write
 from shared.database import translated
 from shared.streams import Stream
@@ -86,23 +86,7 @@ def apply(
 
     Raises what `ends`.
     """
-    began, found = time.monotonic(), list[Drop | Failed]()
-    for drop in drops:
-        if time.monotonic() - began > begin_within.total_seconds():
-            break
-        away = False
-        try:
-            _apply(engine, store, drop)
-            one: Drop | Failed = drop
-        except ends:
-            raise
-        except Exception as error:  # noqa: BLE001
-            one, away = failed(drop.stream, drop.day, error), is_away(error)
-        told(one)
-        found.append(one)
-        if away:
-            break
-    return found
+    return attempt_all(partial(_apply, engine, store), drops, begin_within, told, ends)
 
 
 def _span(connection: Connection, stream: Stream, term: int | None) -> tuple[int | None, int | None]:
@@ -129,7 +113,7 @@ def _of_file(connection: Connection, stream: Stream, day: date, age: int, term: 
     return [Drop(stream, day, rows, file=file, devices=keys)] if keys else []
 
 
-def _apply(engine: Engine, store: Store, drop: Drop) -> None:
+def _apply(engine: Engine, store: Store, drop: Drop) -> Drop:
     partition = drop.partition
     if partition:
         switch.patiently(lambda connection: _drop_partition(connection, partition), engine)
@@ -138,6 +122,7 @@ def _apply(engine: Engine, store: Store, drop: Drop) -> None:
     elif drop.file:
         file = drop.file
         switch.patiently(lambda connection: _retire(connection, file), engine)
+    return drop
 
 
 def _retire(connection: Connection, file: ColdFile) -> None:

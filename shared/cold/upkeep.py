@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, timedelta
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import Engine, text
 
@@ -29,6 +30,19 @@ _FORGET = text("DELETE FROM cold_leftovers WHERE path = :path")
 Ends = tuple[type[Exception], ...]
 
 
+class Due(Protocol):
+    """Something that is to be done for one day of a stream."""
+
+    @property
+    def stream(self) -> Stream: ...
+    @property
+    def day(self) -> date: ...
+
+
+OneDue = TypeVar("OneDue", bound=Due)
+Outcome = TypeVar("Outcome")
+
+
 class Failed(NamedTuple):
     """A day that stays as it is until the next time, and why."""
 
@@ -37,15 +51,43 @@ class Failed(NamedTuple):
     reason: str
 
 
-def failed(stream: Stream, day: date, error: Exception) -> Failed:
-    """Say why a day stays as it is. What nobody has thought of is one day's fault, too: it must not stop the others."""
-    reason = str(error) if isinstance(error, WeirError) else f"unexpected {type(error).__name__}: {error}"
-    return Failed(stream.name, day, reason)
+def attempt(work: Callable[[], Outcome], stream: Stream, day: date, ends: Ends) -> tuple[Outcome | Failed, bool]:
+    """Do what is due of one day; return what came of it, and whether no day can be done before the store is back.
+
+    What nobody has thought of is one day's fault, too: it must not stop the others. Raises what `ends`.
+    """
+    try:
+        return work(), False
+    except ends:
+        raise
+    except Exception as error:  # noqa: BLE001
+        reason = str(error) if isinstance(error, WeirError) else f"unexpected {type(error).__name__}: {error}"
+        # One file that cannot be read keeps none of the others.
+        away = isinstance(error, ColdUnavailable) and not isinstance(error, ColdFileUnreadable)
+        return Failed(stream.name, day, reason), away
 
 
-def is_away(error: Exception) -> bool:
-    """Whether no day can be done before the store is back; one file that cannot be read keeps none of the others."""
-    return isinstance(error, ColdUnavailable) and not isinstance(error, ColdFileUnreadable)
+def attempt_all(
+    work: Callable[[OneDue], Outcome],
+    due: Iterable[OneDue],
+    begin_within: timedelta,
+    told: Callable[[Outcome | Failed], None],
+    ends: Ends,
+) -> list[Outcome | Failed]:
+    """Do one after another, beginning none after this long; return what came of each.
+
+    One that fails does not keep the next from being done, unless the store is away. Raises what `ends`.
+    """
+    began, found = time.monotonic(), list[Outcome | Failed]()
+    for one in due:
+        if time.monotonic() - began > begin_within.total_seconds():
+            break
+        outcome, away = attempt(partial(work, one), one.stream, one.day, ends)
+        told(outcome)
+        found.append(outcome)
+        if away:
+            break
+    return found
 
 
 class NotRemoved(NamedTuple):
@@ -112,22 +154,7 @@ def seal_all(
 
     A day that fails does not keep the next from being sealed, unless the store cannot be written to. Raises what `ends`.
     """
-    began, found = time.monotonic(), list[Sealed | Failed]()
-    for source in sources:
-        if time.monotonic() - began > begin_within.total_seconds():
-            break
-        away = False
-        try:
-            one: Sealed | Failed = seal(engine, store, source)
-        except ends:
-            raise
-        except Exception as error:  # noqa: BLE001
-            one, away = failed(source.stream, source.day, error), is_away(error)
-        told(one)
-        found.append(one)
-        if away:
-            break
-    return found
+    return attempt_all(partial(seal, engine, store), sources, begin_within, told, ends)
 
 
 def tidy(engine: Engine, store: Store, grace: timedelta, told: Callable[[NotRemoved], None] = lambda _: None) -> int:
