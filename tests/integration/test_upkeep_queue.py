@@ -60,6 +60,20 @@ def test_upkeep_is_done_while_a_job_has_every_slot_of_the_worker(weir: Weir, old
     assert weir.http.get(f"/tasks/{task}?wait=30").json()["status"] == "SUCCESS"
 
 
+def test_other_upkeep_is_done_while_days_are_sealed(weir: Weir, old: Job) -> None:
+    celery = celery_app(weir.amqp_url, DEADLINE)
+    as_in_the_stack = ("-m", "celery", "-A", "analytics.celery", "worker", "--concurrency", "2")
+    weir.run("upkeep", *as_in_the_stack, "--queues", UPKEEP_QUEUE, "--hostname", "upkeep@%h")
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with weir.connection() as connection, connection.cursor() as cursor:
+        cursor.execute("BEGIN; LOCK TABLE devices IN ACCESS EXCLUSIVE MODE")
+        celery.send_task("weir.seal")
+        weir.wait_for(lambda: weir.scalar(waiting) == 1, 40)
+        celery.send_task(EXPIRE)
+        weir.wait_for(lambda: status(weir, old.id) == "expired", 40)
+        assert weir.scalar(waiting) == 1
+
+
 def test_upkeep_sends_jobs_again_before_there_was_any_worker(weir: Weir, jobs: Jobs) -> None:
     job = jobs.submit("user_statistics", {"user_id": 1})
     weir.rows("UPDATE jobs SET sent_at = sent_at - interval '1 day'")
