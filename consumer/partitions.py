@@ -36,13 +36,13 @@ def ensure(engine: Engine, streams: Iterable[Stream], ahead: int) -> list[str]:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         missing = [_Partition(stream.table, day) for stream in streams for day in span]
         missing = [one for one in missing if not one.is_there(connection)]
-        if sum(one.make(connection) for one in missing):
+        if any(one.has_rows_waiting(connection) for one in missing):
             # A partition is seen at once, whatever a snapshot says, and rows that moved only by later snapshots: who reads
             # already would find them nowhere. It is the lock of `shared.cold.manifest.snapshot`, and taken before those
             # of attaching, for which readers who have it may wait.
             connection.execute(text("LOCK TABLE cold_files IN ACCESS EXCLUSIVE MODE"))
         for one in missing:
-            one.attach(connection)
+            one.make(connection)
     return [one.name for one in missing]
 
 
@@ -65,25 +65,27 @@ class _Partition(NamedTuple):
         found = connection.execute(text("SELECT to_regclass(:name)"), {"name": self.name}).scalar_one()
         return found is not None
 
-    def make(self, connection: Connection) -> int:
-        """Make it beside the table; return how many rows it has.
+    def has_rows_waiting(self, connection: Connection) -> bool:
+        """Whether rows came before it did, because no consumer was running."""
+        start, end = self.span
+        query = f"SELECT EXISTS (SELECT FROM {self.table}_default WHERE time >= {start} AND time < {end})"  # noqa: S608
+        return bool(connection.execute(text(query)).scalar_one())
 
-        They came before it did, because no consumer was running, and move along.
+    def make(self, connection: Connection) -> None:
+        """Make it beside the table, move its rows along, and attach it, which blocks nobody who reads or writes other days.
+
+        Rows that come in between fail it; so there is nothing in between.
         """
         start, end = self.span
-        connection.execute(text(f"CREATE TABLE {self.name} (LIKE {self.table} INCLUDING ALL)"))
-        move = f"""
+        for statement in (
+            f"CREATE TABLE {self.name} (LIKE {self.table} INCLUDING ALL)",
+            f"""
             WITH moved AS (DELETE FROM {self.table}_default WHERE time >= {start} AND time < {end} RETURNING *)
             INSERT INTO {self.name} SELECT * FROM moved
-        """  # noqa: S608
-        return connection.execute(text(move)).rowcount
-
-    def attach(self, connection: Connection) -> None:
-        """Attach it, which blocks nobody who reads or writes other days."""
-        start, end = self.span
-        connection.execute(
-            text(f"ALTER TABLE {self.table} ATTACH PARTITION {self.name} FOR VALUES FROM ({start}) TO ({end})")
-        )
+            """,  # noqa: S608
+            f"ALTER TABLE {self.table} ATTACH PARTITION {self.name} FOR VALUES FROM ({start}) TO ({end})",
+        ):
+            connection.execute(text(statement))
 
 
 async def keep(threads: DatabaseThreads, engine: Engine, streams: Iterable[Stream], ahead: int) -> None:
