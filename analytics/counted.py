@@ -12,7 +12,6 @@ from functools import partial
 from typing import Self
 
 import pyarrow as pa
-from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import Connection, Engine, text
 
 from analytics.duck import Duck, session
@@ -20,7 +19,7 @@ from analytics.events import Batches
 from shared.cold import manifest
 from shared.cold.manifest import ColdFile
 from shared.cold.store import Store
-from shared.cold.upkeep import Failed, attempt
+from shared.cold.upkeep import Ends, Failed, attempt
 from shared.database import translated
 from shared.streams import EVENTS
 
@@ -37,10 +36,6 @@ _KEEP = text("""
     SELECT id, :users FROM cold_files WHERE id = :file FOR KEY SHARE
     ON CONFLICT (file) DO NOTHING
 """)
-
-
-#: The task's time is over, which is no fault of a day.
-_ENDS = (SoftTimeLimitExceeded,)
 
 
 @dataclass(frozen=True)
@@ -80,16 +75,18 @@ def _hot_days(connection: Connection, files: Sequence[ColdFile]) -> set[date]:
 
 
 def count_all(
-    engine: Engine, store: Store, begin_within: timedelta, told: Callable[[Failed], None] = lambda _: None
+    engine: Engine,
+    store: Store,
+    begin_within: timedelta,
+    told: Callable[[Failed], None] = lambda _: None,
+    ends: Ends = (),
 ) -> int:
     """Count every sealed day that nobody has asked for yet, so that nobody has to wait for it; return how many.
 
     A file that cannot be read, or has more users than there is room for, does not keep the next from being counted, unless
     the store is away.
 
-    Raises:
-        WeirError: the database's errors.
-        SoftTimeLimitExceeded: the task's time is over.
+    Raises what `ends`, and the database's errors.
     """
     with translated(), engine.connect() as connection:
         known = set(connection.execute(text("SELECT file FROM cold_users")).scalars())
@@ -97,17 +94,19 @@ def count_all(
     if not files:
         return 0
     with ExitStack() as stack:
-        duck, _ = attempt(lambda: stack.enter_context(session(begin_within)), EVENTS, files[0].day, _ENDS)
+        duck, _ = attempt(lambda: stack.enter_context(session(begin_within)), EVENTS, files[0].day, ends)
         if isinstance(duck, Failed):
             told(duck)
             return 0
-        return _count(engine, store, duck, files, told)
+        return _count(engine, store, duck, files, told, ends)
 
 
-def _count(engine: Engine, store: Store, duck: Duck, files: Sequence[ColdFile], told: Callable[[Failed], None]) -> int:
+def _count(
+    engine: Engine, store: Store, duck: Duck, files: Sequence[ColdFile], told: Callable[[Failed], None], ends: Ends
+) -> int:
     done = 0
     for file in files:
-        failed, away = attempt(partial(_count_one, engine, store, duck, file), EVENTS, file.day, _ENDS)
+        failed, away = attempt(partial(_count_one, engine, store, duck, file), EVENTS, file.day, ends)
         if failed is None:
             done += 1
             continue

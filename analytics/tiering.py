@@ -65,7 +65,7 @@ def run(
             # Before what a backlog may take all the time for: it is quickly done, and the disk may be full.
             upkeep.tidy(engine, store, grace, _tell)
             ordering.order_all(engine, store, STREAMS, left(BEGIN_WITHIN), _tell, ENDS)
-            counted.count_all(engine, store, left(BEGIN_WITHIN), _tell)
+            counted.count_all(engine, store, left(BEGIN_WITHIN), _tell, ENDS)
     except Conflict as error:
         log.info("nothing is sealed", reason=str(error))
     except WeirError as error:

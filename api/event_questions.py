@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from api.schemas import Whole
 from shared import segments
 from shared.days import Days
 from shared.errors import InvalidRecord
@@ -36,13 +37,6 @@ def _iso(value: object) -> object:
     if isinstance(value, str) and _DATE.fullmatch(value):
         return value
     raise PydanticCustomError("date_parsing", "must be a date such as 2026-01-31")
-
-
-def _whole(value: object) -> object:
-    """Pydantic takes true, and 5.0, for integers, too."""
-    if isinstance(value, bool | float):
-        raise PydanticCustomError("int_type", "must be an integer")
-    return value
 
 
 def _known_zone(name: str) -> str:
@@ -110,16 +104,12 @@ class DaysQuestion(Question):
 
 
 class TopEventsQuestion(DaysQuestion):
-    limit: Annotated[
-        int, BeforeValidator(_whole), Field(ge=1, le=1000, description="Most event types in the answer.")
-    ] = 10
+    limit: Annotated[Whole, Field(ge=1, le=1000, description="Most event types in the answer.")] = 10
 
 
 class RetentionQuestion(Question):
     start_date: Annotated[Day, Field(description="The day of the first event of the users to follow.")]
-    windows: Annotated[
-        int, BeforeValidator(_whole), Field(ge=1, le=366, description="How many days to follow them.")
-    ] = 3
+    windows: Annotated[Whole, Field(ge=1, le=366, description="How many days to follow them.")] = 3
 
     def scope(self) -> Scope:
         """The events that the answer depends on: which is a user's first depends on all that were before."""

@@ -16,7 +16,7 @@ Axes = Annotated[
 Quantiles = Annotated[
     str | None, Query(description="Quantiles between 0 and 1, such as 0.05,0.5,0.95.", max_length=2000)
 ]
-Bins = Annotated[int | None, Query(ge=1, le=MOST_BINS, description="A histogram with so many bins.")]
+Bins = Annotated[schemas.Whole | None, Query(ge=1, le=MOST_BINS, description="A histogram with so many bins.")]
 Magnitude = Annotated[bool, Query(description="The length of (x, y, z) as one more axis.")]
 Bucket = Annotated[
     str | None,

@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy import Connection, Engine, text
 
 from shared.database import DatabaseThreads, translated
-from shared.errors import WeirError
+from shared.errors import DatabaseUnavailable, WeirError
 from shared.streams import Stream
 
 log = structlog.get_logger()
@@ -36,13 +36,17 @@ def ensure(engine: Engine, streams: Iterable[Stream], ahead: int) -> list[str]:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         missing = [_Partition(stream.table, day) for stream in streams for day in span]
         missing = [one for one in missing if not one.is_there(connection)]
-        if any(one.has_rows_waiting(connection) for one in missing):
+        is_locked = any(one.has_rows_waiting(connection) for one in missing)
+        if is_locked:
             # A partition is seen at once, whatever a snapshot says, and rows that moved only by later snapshots: who reads
             # already would find them nowhere. It is the lock of `shared.cold.manifest.snapshot`, and taken before those
-            # of attaching, for which readers who have it may wait.
+            # of attaching, for which readers who have it may wait. Others wait behind us meanwhile, and sealing takes the
+            # two the other way round: so we give up soon, before PostgreSQL looks for a deadlock.
+            connection.execute(text("SET LOCAL lock_timeout = '400ms'"))
             connection.execute(text("LOCK TABLE cold_files IN ACCESS EXCLUSIVE MODE"))
         for one in missing:
-            one.make(connection)
+            if one.make(connection) and not is_locked:
+                raise DatabaseUnavailable("records came for a day while its partition was made")
     return [one.name for one in missing]
 
 
@@ -71,21 +75,21 @@ class _Partition(NamedTuple):
         query = f"SELECT EXISTS (SELECT FROM {self.table}_default WHERE time >= {start} AND time < {end})"  # noqa: S608
         return bool(connection.execute(text(query)).scalar_one())
 
-    def make(self, connection: Connection) -> None:
+    def make(self, connection: Connection) -> int:
         """Make it beside the table, move its rows along, and attach it, which blocks nobody who reads or writes other days.
 
-        Rows that come in between fail it; so there is nothing in between.
+        Rows that come in between fail it; so there is nothing in between. Returns how many moved.
         """
         start, end = self.span
-        for statement in (
-            f"CREATE TABLE {self.name} (LIKE {self.table} INCLUDING ALL)",
-            f"""
+        connection.execute(text(f"CREATE TABLE {self.name} (LIKE {self.table} INCLUDING ALL)"))
+        move = f"""
             WITH moved AS (DELETE FROM {self.table}_default WHERE time >= {start} AND time < {end} RETURNING *)
             INSERT INTO {self.name} SELECT * FROM moved
-            """,  # noqa: S608
-            f"ALTER TABLE {self.table} ATTACH PARTITION {self.name} FOR VALUES FROM ({start}) TO ({end})",
-        ):
-            connection.execute(text(statement))
+        """  # noqa: S608
+        moved = connection.execute(text(move)).rowcount
+        attach = f"ALTER TABLE {self.table} ATTACH PARTITION {self.name} FOR VALUES FROM ({start}) TO ({end})"
+        connection.execute(text(attach))
+        return moved
 
 
 async def keep(threads: DatabaseThreads, engine: Engine, streams: Iterable[Stream], ahead: int) -> None:

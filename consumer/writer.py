@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from itertools import count
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +25,9 @@ from shared.streams.stream import COPY, COPY_HEADER, COPY_TRAILER, Stream, split
 Place = tuple[int, str]
 #: A part whose receipt is new, and the counts of its place in the ledger.
 NewPart = tuple[Part, Counter[str]]
+
+#: For each writer of a process another; those of other processes begin elsewhere, mostly.
+_PARTS = count(random.randrange(STORED_PARTS))
 
 #: COPY reads from us in pieces of this size.
 _PIECE_BYTES = 1 << 20
@@ -60,7 +64,7 @@ class Writer:
         self._session = Session(database_url, deadline)
         self.suspects = Suspects(self._session)
         self._stream = stream
-        self._part = random.randrange(STORED_PARTS)
+        self._part = next(_PARTS) % STORED_PARTS
         self._copy = f"COPY {stream.table} ({', '.join(stream.columns)}) FROM STDIN (FORMAT binary)"
 
     async def write(self, batch: Sequence[Delivery]) -> Counter[str]:

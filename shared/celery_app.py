@@ -6,7 +6,7 @@ from celery import Celery
 
 from shared.job_queues import QUEUE, UPKEEP_QUEUE
 
-#: The one Celery task: it gets a job's id and reads the rest from the row.
+#: The task that runs a job: it gets a job's id and reads the rest from the row.
 TASK = "weir.run_job"
 
 #: After its deadline a job is told to stop, this much later its worker is killed.

@@ -37,7 +37,8 @@ ADD = """
 """
 
 #: Adds to what was ever stored of a stream, which is the sum of its parts. After all of `ADD`, with which it has no lock in
-#: common. Each writer has a part of its own, or one would wait for the other's commit.
+#: common. Each writer has mostly a part of its own: those of one wait for one another's
+#: commit.
 ADD_STORED = """
     INSERT INTO ledger_stored AS s (stream, part, stored) VALUES (%(stream)s, %(part)s, %(stored)s)
     ON CONFLICT (stream, part) DO UPDATE SET stored = s.stored + excluded.stored

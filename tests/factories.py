@@ -25,6 +25,7 @@ from shared.broker.content import Message
 from shared.broker.messages import Group, digest_of
 from shared.config import Settings
 from shared.job_queues import QUEUE, UPKEEP_QUEUE
+from shared.ledger import ADD_STORED
 from shared.streams import EVENTS, READINGS, STREAMS, Stream
 from shared.streams.stream import EXCHANGE
 
@@ -146,12 +147,8 @@ class Weir:
             records,
             records,
         )
-        self.rows(
-            "INSERT INTO ledger_stored AS s VALUES (%s, 0, %s)"
-            " ON CONFLICT (stream, part) DO UPDATE SET stored = s.stored + excluded.stored",
-            stream,
-            records,
-        )
+        with self.connection() as connection, connection.cursor() as cursor:
+            cursor.execute(ADD_STORED, {"stream": stream, "part": 0, "stored": records})
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = 20) -> None:
         wait_until(condition, seconds, f"it did not come true; see the logs in {self.folder}")

@@ -11,7 +11,7 @@ from api.chart import Drawn, Wish, draw
 from api.dependencies import ServicesOf, WindowOf
 from api.problems import problems
 from api.reduction import Method, Points
-from api.schemas import Chart
+from api.schemas import Chart, Whole
 from shared.errors import InvalidRecord, NotFound
 
 router = APIRouter(tags=["analytics"])
@@ -24,7 +24,7 @@ async def device_chart(
     device_id: UUID,
     services: ServicesOf,
     window: WindowOf,
-    points: Annotated[int, Query(ge=3, le=10_000, description="Most points of each axis.")] = 1000,
+    points: Annotated[Whole, Query(ge=3, le=10_000, description="Most points of each axis.")] = 1000,
     method: Annotated[Method, Query(description="lttb keeps the shape; minmax each bucket's extremes.")] = "lttb",
     axes: Annotated[str, Query(max_length=20, description="Some of x, y and z, with commas between.")] = "x,y,z",
 ) -> Response:

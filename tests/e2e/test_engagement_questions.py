@@ -221,7 +221,12 @@ def test_mistake_is_named_by_its_field(asked: Weir, question: str, change: dict[
 
 @pytest.mark.parametrize(
     ("question", "field", "value"),
-    [("top-events", "limit", True), ("top-events", "limit", 5.0), ("retention", "windows", True)],
+    [
+        ("top-events", "limit", True),
+        ("top-events", "limit", 5.0),
+        ("top-events", "limit", "1_0"),
+        ("retention", "windows", True),
+    ],
 )
 def test_number_in_a_body_that_is_no_integer_is_refused(asked: Weir, question: str, field: str, value: object) -> None:
     usual = {"start_date": "2026-01-30"} if question == "retention" else WINDOW

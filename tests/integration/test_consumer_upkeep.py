@@ -3,17 +3,17 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from types import ModuleType
 
 import pytest
 from factories import Weir
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from consumer import forgetting, partitions
 from shared.cold import manifest
 from shared.database import DatabaseThreads, connect, translated
+from shared.errors import DatabaseUnavailable
 from shared.streams import STREAMS
 
 SLOW_SECONDS = 15
@@ -42,22 +42,52 @@ def forgetting_all(threads: DatabaseThreads, engine: Engine) -> Coroutine[None, 
     return forgetting.keep_forgetting(threads, engine, terms)
 
 
+TODAY = "SELECT count(*) FROM readings WHERE time >= date_trunc('day', now(), 'UTC')"
+
+
+def add_row(weir: Weir) -> None:
+    weir.rows("INSERT INTO readings VALUES (1, now(), 1, 2, 3)")
+
+
 def test_rows_that_move_to_a_partition_of_their_own_are_missed_by_nobody(weir: Weir, engine: Engine) -> None:
     """A snapshot of before sees the partition, and not its rows: they move once nobody looks."""
-    weir.rows("INSERT INTO readings VALUES (1, now(), 1, 2, 3)")
+    add_row(weir)
     assert weir.scalar("SELECT count(*) FROM readings_default") == 1
     readers = connect(weir.database_url, pool_size=1, statement_deadline=timedelta(seconds=30))
-    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'cold_files'::regclass"
-    today = "SELECT count(*) FROM readings WHERE time >= date_trunc('day', now(), 'UTC')"
-    with ThreadPoolExecutor(1) as pool:
-        with manifest.snapshot(readers) as connection:
-            connection.execute(text("SELECT 1 FROM devices"))
-            made = pool.submit(partitions.ensure, engine, STREAMS, 7)
-            weir.wait_for(lambda: weir.scalar(waiting) == 1)
-            assert connection.execute(text(today)).scalar_one() == 1
-        assert made.result(20)
+    with manifest.snapshot(readers) as connection:
+        connection.execute(text("SELECT 1 FROM devices"))
+        with pytest.raises(DatabaseUnavailable):
+            partitions.ensure(engine, STREAMS, 7)
+        assert connection.execute(text(TODAY)).scalar_one() == 1
+    assert partitions.ensure(engine, STREAMS, 7)
     readers.dispose()
-    assert (weir.scalar("SELECT count(*) FROM readings_default"), weir.scalar(today)) == (0, 1)
+    assert (weir.scalar("SELECT count(*) FROM readings_default"), weir.scalar(TODAY)) == (0, 1)
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_rows_that_come_while_partitions_are_made_move_along(
+    weir: Weir, engine: Engine, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    """Where none was there before, nobody was kept from reading: it begins anew."""
+    for _ in range(before):
+        add_row(weir)
+    look = partitions._Partition.has_rows_waiting
+    looks = 0
+
+    def one_comes(partition: partitions._Partition, connection: Connection) -> bool:
+        nonlocal looks
+        looks += 1
+        found = look(partition, connection)
+        if looks == 2:  # yesterday's is the first
+            add_row(weir)
+        return found
+
+    monkeypatch.setattr(partitions._Partition, "has_rows_waiting", one_comes)
+    if not before:
+        with pytest.raises(DatabaseUnavailable, match="records came for a day"):
+            partitions.ensure(engine, STREAMS, 7)
+    assert partitions.ensure(engine, STREAMS, 7)
+    assert (weir.scalar("SELECT count(*) FROM readings_default"), weir.scalar(TODAY)) == (0, before + 1)
 
 
 @pytest.mark.parametrize(

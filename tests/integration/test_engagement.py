@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from analytics import tiering
 from analytics.counted import SealedUsers, count_all
 from analytics.engagement import Engagement
 from analytics.progress import Progress
@@ -384,7 +385,7 @@ def test_only_the_end_of_the_tasks_time_ends_the_counting(
     failed: list[Failed] = []
     if error is SoftTimeLimitExceeded:
         with pytest.raises(SoftTimeLimitExceeded):
-            count_all(sealed.engine, sealed.store, MINUTE, failed.append)
+            count_all(sealed.engine, sealed.store, MINUTE, failed.append, tiering.ENDS)
         return
     assert count_all(sealed.engine, sealed.store, MINUTE, failed.append) == 1
     assert [one.reason for one in failed] == ["unexpected RuntimeError: out of the blue"]

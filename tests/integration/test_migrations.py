@@ -104,7 +104,7 @@ def test_answers_of_before_numbers_in_segments_were_compared_are_not_given_again
                 "INSERT INTO jobs (id, kind, parameters, status, question)"
                 f" VALUES (gen_random_uuid(), 'any', '{json.dumps(parameters)}', 'done', 'known by this')"
             )
-        migrations.upgrade(old.url)
+        old.upgrade("0014")
         assert old.rows("SELECT parameters ->> 'segment' FROM jobs WHERE question IS NULL") == [
             ("properties.price:20",)
         ]

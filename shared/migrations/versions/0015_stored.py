@@ -24,6 +24,8 @@ STATEMENTS = (
     ) l GROUP BY stream
     """,
     "DROP TABLE ledger_forgotten",
+    # What a consumer of before still stored would be missing from their answers, and nobody would know.
+    "UPDATE jobs SET question = NULL WHERE question IS NOT NULL",
 )
 
 
