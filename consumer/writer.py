@@ -111,16 +111,19 @@ class Writer:
             rows = self._once(cursor, new) if self._stream.identity else [part.rows for part, _ in new if part.rows]
             if rows:
                 self._copy_in(cursor, rows)
+            counting = []
             for minute, series in sorted(minutes):
                 found = minutes[minute, series]
                 settled = {name: found[name] for name in ("stored", "duplicate", "dead")}
                 totals.update(settled)
                 accepted = {"added": found["added"], "reached": found["reached"]}
                 place = {"stream": self._stream.name, "minute": minute, "series": series}
-                cursor.execute(ADD, {**place, **accepted, **settled})
+                counting.append(cursor.mogrify(ADD, {**place, **accepted, **settled}))
             if totals["stored"]:
                 total = {"stream": self._stream.name, "part": self._part, "stored": totals["stored"]}
-                cursor.execute(ADD_STORED, total)
+                counting.append(cursor.mogrify(ADD_STORED, total))
+            if counting:
+                cursor.execute(b";".join(counting))  # in one round trip: others wait for these rows until we commit
         return totals
 
     def _new_parts(
