@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from api.schemas import Whole
+from api.questions import Whole
 from shared import segments
 from shared.days import Days
 from shared.errors import InvalidRecord

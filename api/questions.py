@@ -1,22 +1,36 @@
 """Reads a question about readings from a request: its query, and the JSON body that a POST may bring as well."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from fastapi import Body, Depends, Query
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from api import schemas
 from api.window import Moment, window
 from shared import questions
 from shared.questions import MOST_BINS, MOST_QUANTILES, Question
 
+_WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
+
+
+def _whole(value: object) -> object:
+    """Let pass an integer, also as a query has it. Pydantic takes true, 5.0, 1_0 and digits of other scripts for some, too."""
+    if type(value) is int or (isinstance(value, str) and _WHOLE.fullmatch(value)):
+        return value
+    raise PydanticCustomError("int_type", "must be an integer")
+
+
+#: Where pydantic by itself would take more than is meant.
+Whole = Annotated[int, BeforeValidator(_whole)]
 Axes = Annotated[
     str | None, Query(description="Which axes, such as x,y; all of them unless it says so.", max_length=20)
 ]
 Quantiles = Annotated[
     str | None, Query(description="Quantiles between 0 and 1, such as 0.05,0.5,0.95.", max_length=2000)
 ]
-Bins = Annotated[schemas.Whole | None, Query(ge=1, le=MOST_BINS, description="A histogram with so many bins.")]
+Bins = Annotated[Whole | None, Query(ge=1, le=MOST_BINS, description="A histogram with so many bins.")]
 Magnitude = Annotated[bool, Query(description="The length of (x, y, z) as one more axis.")]
 Bucket = Annotated[
     str | None,

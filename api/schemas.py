@@ -1,19 +1,16 @@
 """What requests may hold and answers look like, except readings: those are defined by their stream."""
 
-import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
 
 from api.window import in_words
 
 #: Text without control characters: PostgreSQL cannot store NUL, and a log or a page should not be made to obey one.
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", strict=True)]
 Email = Annotated[str, Field(max_length=254, pattern=r"^[^\x00-\x20\x7f@]+@[^\x00-\x20\x7f@]+$", strict=True)]
-_WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 #: PostgreSQL's integer.
 Key = Annotated[int, Field(ge=1, le=2_147_483_647)]
 
@@ -25,15 +22,6 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueError("is outside the years 1 to 9999") from error
 
 
-def _whole(value: object) -> object:
-    """Let pass an integer, also as a query has it. Pydantic takes true, 5.0, 1_0 and digits of other scripts for some, too."""
-    if type(value) is int or (isinstance(value, str) and _WHOLE.fullmatch(value)):
-        return value
-    raise PydanticCustomError("int_type", "must be an integer")
-
-
-#: Where pydantic by itself would take more than is meant.
-Whole = Annotated[int, BeforeValidator(_whole)]
 AwareMoment = Annotated[AwareDatetime, BeforeValidator(in_words), AfterValidator(_in_utc)]
 
 

@@ -10,8 +10,9 @@ from fastapi import APIRouter, Query, Response
 from api.chart import Drawn, Wish, draw
 from api.dependencies import ServicesOf, WindowOf
 from api.problems import problems
+from api.questions import Whole
 from api.reduction import Method, Points
-from api.schemas import Chart, Whole
+from api.schemas import Chart
 from shared.errors import InvalidRecord, NotFound
 
 router = APIRouter(tags=["analytics"])
