@@ -4,6 +4,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from cli.programs import free_ports
 from cli.rabbitmq_installation import find_or_install
 from cli.running import RunningServer
 from cli.servers import PostgresServer, RabbitPorts, RabbitServer
+from shared.celery_app import celery_app
+from shared.database import connect
+from shared.jobs import Jobs
 from shared.migrations import upgrade
 
 
@@ -138,3 +142,11 @@ def running_weir(
 @pytest.fixture
 def weir_url(running_weir: Weir) -> str:
     return running_weir.url
+
+
+@pytest.fixture
+def jobs(weir: Weir) -> Iterator[Jobs]:
+    """Its jobs, of which no worker is told."""
+    engine = connect(weir.database_url, pool_size=2, statement_deadline=timedelta(seconds=30))
+    yield Jobs(engine, celery_app(weir.amqp_url, timedelta(minutes=10)))
+    engine.dispose()

@@ -3,7 +3,7 @@
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -12,9 +12,7 @@ from factories import Weir
 
 from analytics import events, progress, room, tasks
 from shared import asking, spool
-from shared.celery_app import celery_app
 from shared.cold.store import Store
-from shared.database import connect
 from shared.jobs import Job, Jobs, Nudge
 from shared.scope import Scope
 from shared.streams import EVENTS
@@ -25,13 +23,6 @@ START = datetime(2026, 1, 31, tzinfo=UTC)
 END = START + timedelta(days=2)
 DAILY = {"from": START.date().isoformat(), "to": START.date().isoformat(), "tz": "UTC", "segment": None}
 RETENTION = {"start_date": START.date().isoformat(), "windows": 1, "tz": "UTC", "segment": None}
-
-
-@pytest.fixture
-def jobs(weir: Weir) -> Iterator[Jobs]:
-    engine = connect(weir.database_url, pool_size=2, statement_deadline=timedelta(seconds=30))
-    yield Jobs(engine, celery_app(weir.amqp_url, DEADLINE))
-    engine.dispose()
 
 
 def insert(weir: Weir, events: list[tuple[str, datetime]], properties: str = "{}") -> None:

@@ -19,7 +19,6 @@ from cli.programs import free_ports
 from cli.running import RunningServer
 from cli.servers import PostgresServer
 from shared.broker.messages import Series
-from shared.celery_app import celery_app
 from shared.cold.store import Store
 from shared.database import DatabaseThreads, connect
 from shared.errors import BrokerUnavailable, DatabaseUnavailable, Expired, NotFound
@@ -29,13 +28,6 @@ from shared.migrations import upgrade
 from shared.watchdog import Watchdog
 
 DEADLINE = timedelta(minutes=10)
-
-
-@pytest.fixture
-def jobs(weir: Weir) -> Iterator[Jobs]:
-    engine = connect(weir.database_url, pool_size=2, statement_deadline=timedelta(seconds=30))
-    yield Jobs(engine, celery_app(weir.amqp_url, DEADLINE))
-    engine.dispose()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Upkeep has a queue and a worker of its own: neither do jobs keep it waiting, nor does it take a slot from a job."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import httpx
@@ -8,7 +7,6 @@ import pytest
 from factories import Weir, channel_to, reading, take
 
 from shared.celery_app import celery_app
-from shared.database import connect
 from shared.job_queues import QUEUE, UPKEEP_QUEUE
 from shared.jobs import Job, Jobs
 
@@ -24,13 +22,6 @@ scheduler = Scheduler(app)
 for entry in scheduler.schedule.values():
     scheduler.apply_async(entry)
 """
-
-
-@pytest.fixture
-def jobs(weir: Weir) -> Iterator[Jobs]:
-    engine = connect(weir.database_url, pool_size=2, statement_deadline=timedelta(seconds=30))
-    yield Jobs(engine, celery_app(weir.amqp_url, DEADLINE))
-    engine.dispose()
 
 
 @pytest.fixture
