@@ -46,8 +46,8 @@ loadtest: $(READY) ## 50 users for half a minute against the running API
 bench: $(READY) ## measure Weir beside its limits, on servers of its own: some twenty minutes, on a quiet machine
 	@$(BIN)/python -m cli bench
 
-faults: $(READY) ## break it in every way and prove that nothing is lost: hours; only=NAME for one, quick=1 for five minutes
-	@$(BIN)/python -m cli faults $(if $(only),--only $(only)) $(if $(quick),--quick) $(if $(runs),--runs $(runs)) \
+faults: $(READY) ## break it in every way and prove that nothing is lost: hours; only=NAME for one, quick=1 for five minutes, resume=1 to go on
+	@$(BIN)/python -m cli faults $(if $(only),--only $(only)) $(if $(quick),--quick) $(if $(resume),--resume) $(if $(runs),--runs $(runs)) \
 		$(if $(seed),--seed $(seed)) $(if $(json),--json)
 
 # A clone where nothing was ever started needs no install to stop nothing, and one that runs is stopped as it is.

@@ -15,11 +15,12 @@ from rich.markup import escape
 
 from cli.bench.machine import machine
 from cli.faults import engine, report
+from cli.faults.code_version import code_version
 from cli.faults.database import Database
 from cli.faults.fault import Fault
 from cli.faults.numbered import Numbered
 from cli.faults.outcome import Outcome
-from cli.faults.record import Record, keep
+from cli.faults.record import Record, keep, read
 from cli.faults.services import CHECKOUT
 from cli.faults.table import FAULTS
 from cli.faults.weir import Weir
@@ -45,13 +46,17 @@ def faults(
     runs: Annotated[
         int | None, typer.Option(min=1, help="How often each fault is run, whatever the table says.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Leave out the faults whose kept result is of this very code.")
+    ] = False,
     seed: Annotated[int | None, typer.Option(help="Make the choices of an earlier run again.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and no table.")] = False,
 ) -> None:
     """Break Weir in every way of the table, on servers of its own, and prove that nothing is lost or stored twice.
 
     A fault that is run as often as the table says, those marked ★ twenty times and the others three, is kept in
-    docs/faults.md: all of them take hours. Ends with 1 when any verdict fails.
+    docs/faults.md: all of them take hours, so `--resume` goes on where an earlier run ended. Ends with 1 when any
+    verdict fails.
     """
     names = list(FAULTS) if only is None else only.split(",")
     for name in names:
@@ -60,6 +65,10 @@ def faults(
     chosen = [FAULTS[name] for name in names if FAULTS[name].quick or not quick]
     if not chosen:
         raise typer.BadParameter(f"--quick has none of {', '.join(names)}")
+    code = code_version(CHECKOUT)
+    if resume:
+        asked_for, chosen = len(chosen), without_kept(chosen, read(KEPT), code)
+        progress.print(f"{len(chosen)} of {asked_for} faults are left to run on this code ({code})")
     logs.configure("critical", as_json=False)
     seed = random.randrange(1 << 32) if seed is None else seed
     progress.print(f"seed {seed}")
@@ -71,7 +80,7 @@ def faults(
         for one in chosen:
             some = _runs(servers, one, runs or (1 if quick else one.runs), seed)
             outcomes += some
-            records.append(Record.of(some, seed, machine(), versions))
+            records.append(Record.of(some, seed, code, machine(), versions))
             if len(some) >= one.runs and not quick:
                 keep(KEPT, records[-1], _publish)
     if as_json:
@@ -81,6 +90,12 @@ def faults(
         console.print(report.table(records))
     if not all(one.passed for one in outcomes):
         raise typer.Exit(1)
+
+
+def without_kept(faults: Sequence[Fault], kept: Sequence[Record], code: str) -> list[Fault]:
+    """Return the faults of which no run without a complaint is kept for this code."""
+    passed = {one.fault for one in kept if one.code == code and not one.failed}
+    return [fault for fault in faults if fault.name not in passed]
 
 
 def _publish(kept: Sequence[Record]) -> None:

@@ -47,10 +47,12 @@ class Record(msgspec.Struct, frozen=True):
     redelivered: int
     #: What failed and why, and what went with a queue that was deleted.
     notes: list[str]
+    #: Of what was run (`code_version`); empty in records from before it was kept.
+    code: str = ""
 
     @classmethod
     def of(
-        cls, outcomes: Sequence[Outcome], seed: int, machine: Mapping[str, Any], versions: Mapping[str, str]
+        cls, outcomes: Sequence[Outcome], seed: int, code: str, machine: Mapping[str, Any], versions: Mapping[str, str]
     ) -> Self:
         verdicts = [one.verdict for one in outcomes if one.verdict is not None]
         seconds = [one.stored_seconds for one in outcomes if one.stored_seconds is not None]
@@ -81,13 +83,19 @@ class Record(msgspec.Struct, frozen=True):
             consumer_mb=_most(one.peak_mb.get("consumer") for one in outcomes),
             redelivered=sum(one.redeliveries or 0 for one in outcomes),
             notes=_notes(outcomes),
+            code=code,
         )
+
+
+def read(path: Path) -> list[Record]:
+    """Return what is kept in this file; nothing when there is none yet."""
+    return msgspec.json.decode(path.read_bytes() if path.exists() else b"[]", type=list[Record])
 
 
 def keep(path: Path, record: Record, publish: Callable[[list[Record]], None]) -> None:
     """Put a record in the place of the one before, and publish all. Several may do so at the same time: one by one."""
     with _locked(path.parent):
-        kept = msgspec.json.decode(path.read_bytes() if path.exists() else b"[]", type=list[Record])
+        kept = read(path)
         records = sorted([*(one for one in kept if one.fault != record.fault), record], key=lambda one: one.fault)
         write_if_changed(path, msgspec.json.format(msgspec.json.encode(records), indent=1).decode() + "\n")
         publish(records)

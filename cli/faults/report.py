@@ -1,5 +1,6 @@
 """The outcomes as a table for the terminal, and as docs/faults.md."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from rich.table import Table
@@ -26,7 +27,7 @@ so, which is allowed. Innocents: dead-lettered though nothing was wrong with the
 that is cut and a process that ends by itself are complaints, unless the fault does just that. The seconds are those
 from healing until a fresh record of each stream was accepted and stored. A fault comes at random moments, twenty
 times where it is marked ★ and three times where not; its runs take turns between an idle, a steadily loaded and an
-overrun Weir as far as these make sense for it. `seed=` plays the same choices again.
+overrun Weir as far as these make sense for it. `seed=` plays the same choices again. {code}
 
 **{runs:,} runs of {faults} faults, {accepted:,} records accepted: {lost} lost, {duplicates} duplicates, {corrupt} corrupt,
 {innocents} innocents dead-lettered; {failed} runs with a complaint.**
@@ -71,6 +72,7 @@ def page(records: Sequence[Record]) -> str:
         faults=len(known),
         columns=" | ".join(COLUMNS),
         rule="|".join("---:" for _ in COLUMNS),
+        code=_code(known),
         **totals,
     )
     missing = [f"| {what} | {why} |\n" for what, why in UNCOVERED.items()]
@@ -109,6 +111,14 @@ def _summed(kind: str, records: Sequence[Record]) -> str:
     names = ("runs", "accepted", "lost", "duplicates", "corrupt", "innocents")
     sums = [sum(getattr(one, name) for one in records) for name in names]
     return f"| {kind} | {len(records)} | {' | '.join(f'{count:,}' for count in sums)} |\n"
+
+
+def _code(records: Sequence[Record]) -> str:
+    """Say whether all faults were run on the same code."""
+    lines = Counter(one.code or "unknown" for one in records).most_common()
+    if len(lines) == 1:
+        return f"All lines are of one code, {lines[0][0]}."
+    return "The code of each line: " + ", ".join(f"{count} of {code}" for code, count in lines) + "."
 
 
 def _cells(one: Record) -> list[str]:

@@ -11,15 +11,16 @@ from uuid import UUID
 import pytest
 from typer import BadParameter
 
-from cli.faults.command import faults
+from cli.faults.code_version import FOLDERS, code_version
+from cli.faults.command import faults, without_kept
 from cli.faults.engine import complaining
 from cli.faults.letters import rows_of
 from cli.faults.numbered import KINDS, Events, Readings, bits, digest
 from cli.faults.oracle import ACCEPTED, Answer, Sent, oracle_log
 from cli.faults.outcome import Outcome, cut_before
-from cli.faults.record import Record, keep
+from cli.faults.record import Record, keep, read
 from cli.faults.report import BEGIN, END, page, summary, with_summary
-from cli.faults.services import Services
+from cli.faults.services import CHECKOUT, Services
 from cli.faults.table import FAULTS
 from cli.faults.verdict import is_what_was_sent, judge
 from cli.programs import wait_until
@@ -317,18 +318,45 @@ def test_report_names_each_fault_its_command_and_what_failed():
     verdict = judge(NUMBERED, [sent(0, 3, ACCEPTED)], [row(0)], [])
     failed = Outcome("broker-killed", 4, "burst", verdict, verdict.complaints(), 1.0, 2.5)
     machine = {"cores": 2, "cpu": "a processor", "memory_gb": 8}
-    text = page([Record.of([failed], 7, machine, {"PostgreSQL": "18.6"})])
+    text = page([Record.of([failed], 7, "c0de", machine, {"PostgreSQL": "18.6"})])
     assert "| 1 | 3 | 2 | 0 | 0 | 0 | 0 | 2.5 | 2.5 |" in text
     assert "| `make faults only=broker-killed seed=7`, 1 failed |" in text
     assert "* broker-killed, run 5 (burst): 2 lost" in text
     assert "PostgreSQL 18.6" in text
+    assert "All lines are of one code, c0de." in text
+
+
+def test_resumed_run_leaves_out_what_passed_on_this_code(tmp_path, monkeypatch):
+    kept, code = tmp_path / "faults.json", code_version(CHECKOUT)
+    machine = {"cores": 2, "cpu": "a processor", "memory_gb": 8}
+    verdict = judge(NUMBERED, [sent(0, 3, ACCEPTED)], [row(0), row(1), row(2)], [])
+    keep(kept, Record.of([Outcome("api-killed", 0, "idle", verdict)], 1, code, machine, {}), len)
+    keep(kept, Record.of([Outcome("broker-killed", 0, "idle", verdict)], 1, "c0de", machine, {}), len)
+    failed = Outcome("disk-alarm", 0, "idle", verdict, complaints=["1 lost"])
+    keep(kept, Record.of([failed], 1, code, machine, {}), len)
+    names = ["api-killed", "broker-killed", "disk-alarm"]
+    left = without_kept([FAULTS[name] for name in names], read(kept), code)
+    assert [fault.name for fault in left] == ["broker-killed", "disk-alarm"]
+
+
+def test_code_version_changes_with_the_code_and_not_with_the_results(tmp_path):
+    for folder in FOLDERS:
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "requirements.txt").write_text("one==1\n")
+    (tmp_path / "api" / "app.py").write_text("one = 1\n")
+    before = code_version(tmp_path)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "faults.md").write_text("results")
+    assert code_version(tmp_path) == before
+    (tmp_path / "api" / "app.py").write_text("one = 2\n")
+    assert code_version(tmp_path) != before
 
 
 def test_record_takes_the_place_of_the_one_before(tmp_path):
     verdict = judge(NUMBERED, [sent(0, 3, ACCEPTED)], [row(0), row(1), row(2)], [])
     machine = {"cores": 2, "cpu": "a processor", "memory_gb": 8}
     first, other, second = (
-        Record.of([Outcome(name, 0, "idle", verdict)], seed, machine, {})
+        Record.of([Outcome(name, 0, "idle", verdict)], seed, "c0de", machine, {})
         for seed, name in enumerate(["broker-killed", "api-killed", "broker-killed"])
     )
     path, published = tmp_path / "faults.json", []
@@ -349,7 +377,7 @@ def test_records_that_are_kept_at_the_same_time_are_published_one_after_the_othe
     with ThreadPoolExecutor(len(names)) as threads:
         for name in names:
             threads.submit(
-                keep, tmp_path / "faults.json", Record.of([Outcome(name, 0, "idle")], 1, machine, {}), publish
+                keep, tmp_path / "faults.json", Record.of([Outcome(name, 0, "idle")], 1, "c0de", machine, {}), publish
             )
     assert page_path.read_text() == "1 2 3 4 5 6 7 8 "
 
