@@ -37,6 +37,7 @@ def main() -> int:
         host=settings.api_host,
         port=settings.api_port,
         loop="uvloop",
+        ws="none",
         http=bounded_protocol(settings.connection_limit, settings.head_deadline),
         access_log=False,
         log_config=None,

@@ -7,10 +7,9 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from api.errors import problem_of
 from api.ingest.body import Receive, Scope, Send
+from api.upgrades import UpgradeIgnoringProtocol
 from shared.errors import PublishRefused
 
 #: Share of the limit that is taken beyond it, to be told that it is reached.
@@ -48,7 +47,7 @@ class Bounds:
             self.watch(connections, loop)
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(UpgradeIgnoringProtocol):
     """uvicorn's HTTP with two bounds: connections at one time, and time for the head of a request.
 
     A connection over the limit is answered 503 and closed. uvicorn itself has no deadline for one that was opened and
