@@ -37,6 +37,7 @@ from api.routes import (
     operations,
     readings,
     receipts,
+    stored,
     users,
 )
 from api.routes.readings import as_response
@@ -66,6 +67,7 @@ ROUTERS = (
     downloads.router,
     events.router,
     receipts.router,
+    stored.router,
     analytics.router,
     engagement.router,
     dead_letters.router,

@@ -46,6 +46,9 @@ def _content(*, batch: bool, names_device: bool = False) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
+#: What a batch of one device's readings looks like.
+BATCH = _content(batch=True)
+
 _FAULTS = problems(400, 404, 408, 413, 415, 422, 503)
 
 #: Its length is described here and checked where submissions are answered.
@@ -75,7 +78,7 @@ async def submit_reading(
     status_code=202,
     response_model=BatchAccepted,
     responses=_FAULTS,
-    openapi_extra=_content(batch=True),
+    openapi_extra=BATCH,
 )
 async def submit_batch(
     device_id: DeviceId, request: Request, services: ServicesOf, _idempotency_key: IdempotencyKey = None

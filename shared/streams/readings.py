@@ -129,6 +129,11 @@ def pack(keys: ArrayLike, times: ArrayLike, x: Column, y: ArrayLike, z: ArrayLik
     return rows
 
 
+def table_of(rows: bytes) -> NDArray[np.void]:
+    """Return binary COPY tuples as a table with `key`, `time`, `x`, `y` and `z`, without a copy. Raises ValueError."""
+    return np.frombuffer(rows, _TUPLES)
+
+
 def count(rows: bytes) -> int:
     """Count binary COPY tuples. Raises ValueError when they are cut."""
     records, rest = divmod(len(rows), ROW_BYTES)
@@ -143,7 +148,7 @@ def unpack(rows: bytes) -> list[tuple[int | None, dict[str, Any]]]:
     Raises:
         ValueError: they are cut or garbled, or from outside the years 1 to 9999.
     """
-    found = np.frombuffer(rows, _TUPLES)
+    found = table_of(rows)
     sizes = (("fields", 5), ("key_bytes", 4), *((f"{name}_bytes", 8) for name in ("time", "x", "y", "z")))
     if not all((found[name] == size).all() for name, size in sizes):
         raise ValueError("the rows are garbled")
