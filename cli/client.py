@@ -88,6 +88,11 @@ class Client(ApiClient):
 
         return self._http.patiently(find_or_make)
 
+    def owned_device(self, user_id: int | str, name: str) -> Answer | None:
+        """Find the user's device of this name; None when there is none."""
+        found = self._http.patiently(lambda: self._devices({"user_id": user_id, "name": name}))
+        return found[0] if found else None
+
     def device_of(self, device_id: str) -> Answer | None:
         """Find a device by its id; None when there is none, or it is no id at all."""
         if not _is_uuid(device_id):
@@ -117,6 +122,36 @@ class Client(ApiClient):
     def submit(self, device_id: str, columns: bytes, key: str) -> Submission:
         """Give a batch of readings in columns. However often it is sent under one key, it is stored once."""
         return self._submit(f"/devices/{device_id}/stats/batch", columns, key)
+
+    def stored(self, device_id: str, columns: bytes) -> list[int]:
+        """Say for each reading of a batch in columns how many equal ones are stored."""
+        headers = {"Content-Type": "application/json"}
+        answer = self._http.patiently(
+            lambda: self._http.request("POST", f"/devices/{device_id}/stats/stored", content=columns, headers=headers)
+        )
+        found: list[int] = answer["stored"]
+        return found
+
+    def settled(self, stream: str, moment: datetime, patience: timedelta) -> int:
+        """Wait until everything that was accepted until a moment is settled; return how many records are not yet."""
+        waiting = 0
+
+        def look() -> int:
+            nonlocal waiting
+            streams = self._http.request("GET", "/ops/ledger", params={"since": moment.isoformat()})["streams"]
+            minutes = [one for found in streams if found["stream"] == stream for one in found["minutes"]]
+            before = [one["in_flight"] for one in minutes if datetime.fromisoformat(one["minute"]) <= moment]
+            waiting = sum(max(0, count) for count in before)  # what is settled may be counted before it was accepted
+            if waiting > 0:
+                raise ComeAgain("what was accepted before is not stored yet")
+            return 0
+
+        try:
+            return self._http.patiently(look, patience)
+        except ComeAgain:
+            if waiting <= 0:
+                raise
+            return waiting
 
     def submit_events(self, events: bytes, key: str) -> Submission:
         """Give a batch of events. However often each of them is sent, it is stored once."""

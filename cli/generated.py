@@ -10,7 +10,7 @@ from itertools import accumulate, count
 from typing import NamedTuple
 from uuid import UUID
 
-from cli import events_file, readings_file
+from cli.importing import events_file, readings_file
 
 Row = tuple[str, ...]
 

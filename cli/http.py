@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import httpx
@@ -60,17 +61,18 @@ class PatientHttp:
         """Try nothing again: what other threads have under way ends soon."""
         self._cancelled.set()
 
-    def patiently(self, work: Callable[[], Result]) -> Result:
+    def patiently(self, work: Callable[[], Result], patience: timedelta | None = None) -> Result:
+        """Try until it works, or `patience` is over: its own, unless it is told."""
         return Retrying(
             retry=retry_if_exception_type(ComeAgain),
-            stop=self._give_up,
+            stop=partial(self._give_up, patience or self._patience),
             wait=_pause,
             sleep=sleep_using_event(self._cancelled),
             reraise=True,
         )(work)
 
-    def _give_up(self, state: RetryCallState) -> bool:
-        patience = self._patience if self.started else min(self._patience, FIRST_PATIENCE)
+    def _give_up(self, patience: timedelta, state: RetryCallState) -> bool:
+        patience = patience if self.started else min(patience, FIRST_PATIENCE)
         return self._cancelled.is_set() or (state.seconds_since_start or 0.0) >= patience.total_seconds()
 
     def request(self, method: str, path: str, **arguments: Any) -> Answer:

@@ -10,8 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from cli import generated
-from cli.import_sources import Events, Readings
-from cli.importing import judged
+from cli.importing.events_file import EventsFile
+from cli.importing.readings_file import ReadingsFile
+from cli.importing.sending import judged
+from cli.importing.sources import Events, Readings
 from cli.main import app
 from shared.config import Settings
 
@@ -39,8 +41,11 @@ def test_same_seed_makes_the_same_file_and_another_one_another(kind, of, tmp_pat
 @pytest.mark.parametrize("kind", ["readings", "events"])
 def test_every_line_of_a_generated_file_is_accepted(kind, rows):
     lines = iter(run(kind, "--rows", rows).splitlines(keepends=True))
-    source = Readings(lines, 1000, "a@b.org") if kind == "readings" else Events(lines, 1000, None)
-    outcomes = list(judged(source, Settings()))
+    if kind == "readings":
+        source = Readings(ReadingsFile(lines), 1000, Settings(), "a@b.org", pytest.fail)
+    else:
+        source = Events(EventsFile(lines), 1000, Settings())
+    outcomes = list(judged(source))
     assert sum(one.accepted for one in outcomes) == rows
     assert not any(one.rejects for one in outcomes)
 

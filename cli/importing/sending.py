@@ -6,11 +6,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from cli.client import Client
-from cli.csv_file import Reject
-from shared.config import Settings
+from cli.importing.events_file import EventsFile
+from cli.importing.lines import Reject
+from cli.importing.readings_file import ReadingsFile
 
 #: Requests under way at once: they keep the API busy while lines are read, and leave it room for others.
 IN_FLIGHT = 4
@@ -20,13 +21,16 @@ Result = TypeVar("Result")
 Chunk = TypeVar("Chunk")
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """What became of a chunk: how many records were accepted, under which receipt, and the lines that were not."""
+class Judged(NamedTuple):
+    """What became of a chunk: how many records were accepted, under which receipt, and the lines that were not.
+
+    `already` of those that count as accepted were stored before, and not sent.
+    """
 
     accepted: int
     rejects: list[Reject]
     receipt: str | None = None
+    already: int = 0
 
 
 @dataclass(slots=True)
@@ -38,11 +42,18 @@ class Outcome:
     stored: int = 0
     already_stored: int = 0
     dead_lettered: int = 0
+    #: Lines that lack a value, by --missing.
+    missing: int = 0
 
     @property
     def left_out(self) -> int:
         """Accepted, but an earlier run had spent their key when fewer of the same lines were acceptable."""
         return max(0, self.accepted - self.stored - self.already_stored - self.dead_lettered)
+
+    def take(self, judged: Judged) -> None:
+        self.accepted += judged.accepted
+        self.rejected += len(judged.rejects)
+        self.already_stored += judged.already
 
     def settle(self, receipt: dict[str, Any], started: datetime) -> None:
         self.dead_lettered += len(receipt.get("dead") or ())
@@ -59,12 +70,13 @@ class Source(Protocol[Chunk]):
 
     #: What a line is, in the plural.
     noun: str
-    #: What stands in the cells of a reject.
-    columns: tuple[str, ...]
+
+    @property
+    def file(self) -> ReadingsFile | EventsFile: ...
 
     def chunks(self) -> Iterator[Chunk | Reject]: ...
 
-    def judge(self, chunk: Chunk, settings: Settings) -> Judged:
+    def judge(self, chunk: Chunk) -> Judged:
         """Judge a chunk by the API's own rules, without the API."""
 
     def prepare(self, client: Client) -> None:
@@ -96,10 +108,10 @@ class Importer(Generic[Chunk]):
         return Judged(0, [chunk]) if isinstance(chunk, Reject) else self._source.submit(self._client, chunk)
 
 
-def judged(source: Source[Chunk], settings: Settings) -> Iterator[Judged]:
+def judged(source: Source[Chunk]) -> Iterator[Judged]:
     """Judge every chunk, and send none."""
     for chunk in source.chunks():
-        yield Judged(0, [chunk]) if isinstance(chunk, Reject) else source.judge(chunk, settings)
+        yield Judged(0, [chunk]) if isinstance(chunk, Reject) else source.judge(chunk)
 
 
 def _concurrently(
