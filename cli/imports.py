@@ -79,7 +79,7 @@ def import_readings(
         return Readings(read, chunk, settings, user, confirm)
 
     told = Told(layout, clock, decimal, device)
-    run(Run(file, build, hints.for_readings, told, url, rejects, dry_run, as_json))
+    run(Run(file, build, hints.for_readings, told, url, rejects, dry_run, as_json, yes))
 
 
 @import_app.command("events")
@@ -106,6 +106,7 @@ def import_events(
     rejects: Rejects = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
+    yes: Yes = False,
     chunk: ChunkOf = 10_000,
 ) -> None:
     """Store the events of a CSV file with the columns event_id,user_id,event_type,occurred_at; all others are properties.
@@ -128,4 +129,4 @@ def import_events(
         return Events(read, chunk, settings)
 
     told = Told(layout, clock, id_from=event_id)
-    run(Run(file, build, hints.for_events, told, url, rejects, dry_run, as_json))
+    run(Run(file, build, hints.for_events, told, url, rejects, dry_run, as_json, yes))

@@ -18,7 +18,7 @@ Rejects = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the re
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Judge every line, show three as understood, send nothing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 ChunkOf = Annotated[int, typer.Option(min=1, max=10_000, help="Most records per request.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Go on, also where records may be stored twice.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask, and go on.")]
 
 Delimiter = Annotated[str, typer.Option(metavar="CHAR", help="Between two cells: a character, or tab.")]
 Missing = Annotated[

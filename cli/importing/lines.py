@@ -13,6 +13,16 @@ from typing import NamedTuple
 from shared.errors import WeirError
 
 GZIP_MAGIC = b"\x1f\x8b"
+#: How files begin that people take for CSV, and what to do with them.
+_OTHERS = {
+    b"\xff\xfe": "is UTF-16; make it UTF-8 first, for example with iconv -f UTF-16 -t UTF-8",
+    b"\xfe\xff": "is UTF-16; make it UTF-8 first, for example with iconv -f UTF-16 -t UTF-8",
+    b"PK\x03\x04": "is a ZIP file or a spreadsheet; save the table as CSV in UTF-8 first",
+    b"PAR1": "is a Parquet file; make it CSV first",
+    b"\xfd7zXZ": "is packed with xz; unpack it first, for example with xz -dc FILE | weir import … -",
+    b"\x28\xb5\x2f\xfd": "is packed with zstd; unpack it first, for example with zstd -dc FILE | weir import … -",
+    b"BZh": "is packed with bzip2; unpack it first, for example with bzip2 -dc FILE | weir import … -",
+}
 #: No line of a record that can be stored is longer. A longer one is rejected, and never in memory as a whole.
 LONGEST_LINE = 1024 * 1024
 #: A quote that is not closed within so many characters is an error of its first line, not a cell that goes on.
@@ -46,6 +56,10 @@ def lines(raw: BufferedReader) -> Generator[str, None, None]:
     """
     try:
         unpacked = gzip.GzipFile(fileobj=raw) if raw.peek(2)[:2] == GZIP_MAGIC else raw
+        begins = unpacked.peek(8)
+        for magic, meaning in _OTHERS.items():
+            if begins.startswith(magic):
+                raise WeirError(f"the file {meaning}")
         text = TextIOWrapper(unpacked, encoding="utf-8", errors="surrogateescape", newline="")
         try:
             line = text.readline(LONGEST_LINE).removeprefix("\ufeff")

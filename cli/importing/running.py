@@ -48,6 +48,7 @@ class Run(NamedTuple):
     rejects: Path | None
     dry_run: bool
     as_json: bool
+    yes: bool
 
 
 def run(asked: Run) -> None:
@@ -73,7 +74,7 @@ def confirmation(path: Path, *, yes: bool) -> Callable[[str], None]:
         if yes:
             errors.print(f"{what}; --yes was said")
         elif path == STANDARD_INPUT or not sys.stdin.isatty() or not typer.confirm(f"{what}. Go on?", err=True):
-            raise WeirError(f"{what}. Nothing was sent. Try again later, or say --yes to go on all the same")
+            raise WeirError(f"{what}. Try again later, or say --yes to go on all the same")
 
     return confirm
 
@@ -101,11 +102,13 @@ def _look(asked: Run, source: Input) -> _Beginning:
     except MissingColumns as error:
         raise _helped(str(error), asked, source) from error
     rejects.sort(key=lambda one: one.line)
-    if not found and not made.file.missing and rejects and not {one.code for one in rejects} <= _BY_SETTING:
+    is_hopeless = not found and not made.file.missing and not {one.code for one in rejects} <= _BY_SETTING
+    if is_hopeless and not asked.yes:
         first = rejects[0]
         field = f"{first.field} " if first.field else ""
         reason = f"none of the first {len(rejects)} records can be stored; line {first.line}: {field}"
-        raise _helped(reason + SAID.get(first.code, first.code), asked, source)
+        reason += f"{SAID.get(first.code, first.code)} (--yes goes on with the others)"
+        raise _helped(reason, asked, source)
     return _Beginning(made, sorted(found, key=lambda one: one[0])[:SHOWN])
 
 

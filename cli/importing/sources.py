@@ -16,10 +16,12 @@ from shared.errors import InvalidRecord, NotFound, Unavailable, WeirError
 from shared.streams import READINGS, events
 from shared.streams.decoding import Rejected
 from shared.streams.readings import decode_of_device
-from shared.streams.stream import JSON, Encoded, TimeBounds, microseconds
+from shared.streams.stream import JSON, TimeBounds, microseconds
 
 #: As the API has it, without what stands for bytes that are no UTF-8.
 NAME = re.compile(r"[^\x00-\x1f\x7f\ufffd]{1,200}")
+
+_ANY_TIME = TimeBounds(-(1 << 63), (1 << 63) - 1)
 
 #: How long to wait until what was accepted before is stored, so that the file can be compared with it.
 SETTLING = timedelta(minutes=2)
@@ -60,16 +62,19 @@ class Readings:
         self._devices: dict[str, Device] = {}
         self._finding = threading.Lock()
         self._is_settled = False
-        self._refused: WeirError | None = None
+        self._asking = threading.Lock()
+        self._asked: dict[str, WeirError | None] = {}
 
     def chunks(self) -> Iterator[readings_file.Chunk | Reject]:
         return self.file.chunks(self._limit)
 
     def judge(self, chunk: readings_file.Chunk) -> Judged:
         try:
-            encoded = self._judged(chunk)
+            _check_name(chunk.device)
         except InvalidRecord as error:
             return Judged(0, chunk.reject_all("device", error.code))
+        now, bounds = _now(self._settings)
+        encoded = decode_of_device(chunk.encoded(), JSON, now, bounds, key=1)
         return Judged(encoded.records, _rejects(chunk, encoded.rejected))
 
     def prepare(self, client: Client) -> None:
@@ -84,7 +89,7 @@ class Readings:
             return self.judge(chunk)
         body, count = chunk.encoded(), len(chunk.lines)
         if device.known is not None:
-            places = device.known.new(chunk, self._stored(client, device.id, body))
+            places = device.known.new(chunk, self._stored(client, device.id, body, count))
             if not places:
                 return Judged(count, [], already=count)
             if len(places) < count:
@@ -94,13 +99,29 @@ class Readings:
         sent = _judged(chunk, client.submit(device.id, body, chunk.key()))
         return sent._replace(accepted=sent.accepted + already, already=already)
 
-    def _stored(self, client: Client, device_id: str, body: bytes) -> list[int]:
+    def _stored(self, client: Client, device_id: str, body: bytes, count: int) -> list[int]:
         try:
             return client.stored(device_id, body)
-        except (Unavailable, NotFound):
+        except (Unavailable, NotFound, InvalidRecord):
             raise
         except WeirError as error:
-            raise WeirError(f"it cannot be known which readings are stored already: {error}") from error
+            self._ask(
+                "stored", f"it cannot be known which readings are stored already, and would be stored twice: {error}"
+            )
+            return [0] * count
+
+    def _ask(self, about: str, what: str) -> None:
+        """Ask once, whichever thread comes first. Raises WeirError where the answer is no."""
+        with self._asking:
+            if about not in self._asked:
+                try:
+                    self._confirm(what)
+                    self._asked[about] = None
+                except WeirError as error:
+                    self._asked[about] = error
+            refused = self._asked[about]
+        if refused is not None:
+            raise refused
 
     def _device(self, client: Client, chunk: readings_file.Chunk) -> Device | None:
         """Find or make the device of a chunk; None where it would be made for rejected lines alone."""
@@ -112,7 +133,7 @@ class Readings:
                 if found is not None:
                     self._settle(client)
                     self._devices[name] = Device(found["id"], Occurrences())
-                elif not any(self._judged(part).records for part in (chunk.only(range(1)), chunk)):
+                elif not any(_is_acceptable(part) for part in (chunk.only(range(1)), chunk)):
                     return None
                 else:
                     self._devices[name] = Device(client.device(self._user_id, name)["id"], None)
@@ -120,26 +141,16 @@ class Readings:
 
     def _settle(self, client: Client) -> None:
         """Wait until what was accepted before is stored: only then can it be compared."""
-        if self._refused:
-            raise self._refused
         if self._is_settled:
             return
         waiting = client.settled(READINGS.name, client.started, SETTLING)
         if waiting:
-            try:
-                self._confirm(
-                    f"{waiting:,} readings that were accepted before are not stored yet. If some of this file's are among "
-                    "them, from an import of it that was cut in another way, they will be stored twice"
-                )
-            except WeirError as error:
-                self._refused = error  # other threads wait for the same answer
-                raise
+            self._ask(
+                "settled",
+                f"{waiting:,} readings that were accepted before are not stored yet. If some of this file's are among "
+                "them, from an import of it that was cut in another way, they will be stored twice",
+            )
         self._is_settled = True
-
-    def _judged(self, chunk: readings_file.Chunk) -> Encoded:
-        _check_name(chunk.device)
-        now, bounds = _now(self._settings)
-        return decode_of_device(chunk.encoded(), JSON, now, bounds, key=1)
 
 
 class Events:
@@ -165,6 +176,11 @@ class Events:
 
     def submit(self, client: Client, chunk: events_file.Chunk) -> Judged:
         return _judged(chunk, client.submit_events(chunk.encoded(), chunk.key()))
+
+
+def _is_acceptable(chunk: readings_file.Chunk) -> bool:
+    """Whether the API would take any of these readings. Which times it takes is its own setting, and not known here."""
+    return decode_of_device(chunk.encoded(), JSON, 0, _ANY_TIME, key=1).records > 0
 
 
 def _now(settings: Settings) -> tuple[int, TimeBounds]:

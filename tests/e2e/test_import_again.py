@@ -183,3 +183,23 @@ def test_person_is_asked_before_something_may_be_stored_twice(weir, email, monke
         assert (again, len(asked)) == (10, 2)
     weir.start("consumer")
     weir.wait_until_stored(10)
+
+
+def test_person_is_asked_where_a_damaged_file_cannot_be_compared(weir, tmp_path, email):
+    weir.start("consumer", "api")
+    file = tmp_path / "readings.csv"
+    with file.open("w", newline="") as out:
+        csv.writer(out).writerows([("device", "timestamp", "x", "y", "z"), *rows_of(20)])
+    assert finished(started(weir, file, "--user", email))[1]["stored"] == 20
+    seal_days(weir, [START.date()])
+    forget_receipts(weir)
+    (sealed,) = Path(weir.settings().cold_url).rglob("*.parquet")
+    sealed.write_bytes(sealed.read_bytes()[:-100])
+    code, _, complaints = finished(started(weir, file, "--user", email))
+    assert (code, "cannot be known which readings are stored already" in complaints, "--yes" in complaints) == (
+        2,
+        True,
+        True,
+    )
+    code, outcome, complaints = finished(started(weir, file, "--user", email, "--yes"))
+    assert (code, outcome["stored"]) == (0, 20), complaints

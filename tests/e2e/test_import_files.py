@@ -242,3 +242,17 @@ def test_lines_without_a_value_are_left_out(run, running_weir, email):
     text = readings(2) + "p,2026-01-01T01:00:00Z,-200,0,0\n"
     code, outcome, complaints = run("readings", text, "--missing", "-200")
     assert (code, outcome["stored"], outcome["missing"], outcome["rejected"]) == (0, 2, 1, 0), complaints
+
+
+def test_beginning_without_a_good_line_is_asked_about(run, running_weir, email):
+    text = readings(0) + "p,2025-01-01T00:00:00Z,nan,0,0\n" * 300 + readings(2).partition("\n")[2]
+    code, _, complaints = run("readings", text)
+    assert (code, "none of the first 199 records" in complaints, stored(running_weir, email)) == (2, True, [])
+    code, outcome, complaints = run("readings", text, "--yes")
+    assert (code, outcome["stored"], outcome["rejected"]) == (1, 2, 300), complaints
+
+
+def test_times_that_this_command_would_refuse_are_for_the_api_to_judge(run, running_weir, email):
+    code, outcome, complaints = run("readings", "device,timestamp,x,y,z\na,1970-01-01T00:00:00Z,1,2,3\n")
+    assert (code, outcome["rejected"]) == (1, 1)
+    assert "line 2: timestamp is earlier than anything this service accepts" in complaints

@@ -1,5 +1,6 @@
 """CSV is read as RFC 4180 has it, or a line is rejected: no value is ever stored shorter than it was in the file."""
 
+import gzip
 from io import BufferedReader, BytesIO
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from cli.importing import lines as csv_lines
 from cli.importing.lines import lines, records
+from shared.errors import WeirError
 
 
 def read(text, delimiter=","):
@@ -74,3 +76,18 @@ def test_what_is_written_by_the_rules_is_read_back_whole(rows):
 @given(st.text(st.sampled_from('ab,"\n'), max_size=60))
 def test_no_line_is_lost_whatever_the_quotes(text):
     assert "".join(one.raw for one in read(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("content", "meaning"),
+    [
+        ("device,timestamp".encode("utf-16"), "UTF-16.*iconv"),
+        (b"PK\x03\x04...", "spreadsheet"),
+        (b"PAR1....", "Parquet"),
+        (gzip.compress(b"PAR1...."), "Parquet"),
+        (b"BZh91AY", "bzip2 -dc"),
+    ],
+)
+def test_file_that_is_no_csv_is_called_by_its_name(content, meaning):
+    with pytest.raises(WeirError, match=meaning):
+        read(content)
