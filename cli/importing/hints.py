@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from cli.importing.columns import Layout
@@ -91,6 +91,9 @@ class Sample:
 def for_readings(sample: Sample, told: Told) -> list[str]:
     """Return the options that would help with a file of readings."""
     found = list(_delimiter(sample, told))
+    if _is_headless(sample, told):
+        sample = _named(sample)
+        found.append("--no-header --columns " + shlex.quote(",".join(sample.names)))
     device = sample.place("device") if sample.place("device") is not None else sample.place("device_id")
     mapping: list[str] = []
     if told.device is None and "device" not in told.layout.mapping and device is None:
@@ -118,6 +121,8 @@ def for_readings(sample: Sample, told: Told) -> list[str]:
 def for_events(sample: Sample, told: Told) -> list[str]:
     """Return the options that would help with a file of events."""
     found = list(_delimiter(sample, told))
+    if _is_headless(sample, told):
+        return [*found, "--no-header --columns NAME,NAME,…"]
     mapping = []
     used = {name.lower() for name in EVENT_COLUMNS}
     for field in EVENT_COLUMNS[:3]:
@@ -135,6 +140,23 @@ def for_events(sample: Sample, told: Told) -> list[str]:
         found.append("--map " + shlex.quote(",".join(mapping)))
     times, texts = _time(sample, told, "occurred_at")
     return found + times + _form(texts, told)
+
+
+def _is_headless(sample: Sample, told: Told) -> bool:
+    """Whether what should be the names of columns are values."""
+    return told.layout.columns is None and any(_NUMBER.fullmatch(name) or guessed([name]) for name in sample.names)
+
+
+def _named(sample: Sample) -> Sample:
+    """Take the first line for a record, and name each column after what is in it."""
+    rows = [sample.names, *sample.rows]
+    free = {"timestamp": ["timestamp"], "number": list(AXES), "text": ["device"]}
+    names = []
+    for place, cell in enumerate(sample.names):
+        texts = [row[place].strip() for row in rows]
+        kind = "timestamp" if guessed(texts) else "number" if _NUMBER.fullmatch(cell) else "text"
+        names.append(free[kind].pop(0) if free[kind] else f"column{place + 1}")
+    return replace(sample, names=names, rows=rows)
 
 
 def _delimiter(sample: Sample, told: Told) -> Iterator[str]:
@@ -170,7 +192,7 @@ def _form(texts: list[str], told: Told) -> list[str]:
     return found
 
 
-def explained(sample: Sample, options: Sequence[str], texts: Sequence[str] = ()) -> str:
+def explained(sample: Sample, options: Sequence[str]) -> str:
     """Say what the first line is, which options may help, and where there is more."""
     shown = sample.first_line[:_SHOWN] + ("…" if len(sample.first_line) > _SHOWN else "")
     parts = [f"the first line as seen: {shown}"]
@@ -184,4 +206,4 @@ def explained(sample: Sample, options: Sequence[str], texts: Sequence[str] = ())
     forms = [option for option in options if option.startswith("--time-format") and "%d/%m" in option]
     if forms:
         parts.append(f"where the month comes first: {forms[0].replace('%d/%m', '%m/%d')}")
-    return "\n  ".join([*parts, *texts, "docs/import.md has all of them"])
+    return "\n  ".join([*parts, "docs/import.md has all of them"])

@@ -27,7 +27,7 @@ from shared.errors import WeirError
 SOME_REJECTED = 1
 #: Lines at the beginning that are judged before anything is sent. Where none of them is a record, the file is not what
 #: it was taken for.
-BEGINNING = 200
+BEGINNING = 1000
 #: Records that a dry run shows.
 SHOWN = 3
 #: Reasons that the API may see in another way than this command, which does not know the API's settings.

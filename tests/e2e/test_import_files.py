@@ -245,11 +245,11 @@ def test_lines_without_a_value_are_left_out(run, running_weir, email):
 
 
 def test_beginning_without_a_good_line_is_asked_about(run, running_weir, email):
-    text = readings(0) + "p,2025-01-01T00:00:00Z,nan,0,0\n" * 300 + readings(2).partition("\n")[2]
+    text = readings(0) + "p,2025-01-01T00:00:00Z,nan,0,0\n" * 1200 + readings(2).partition("\n")[2]
     code, _, complaints = run("readings", text)
-    assert (code, "none of the first 199 records" in complaints, stored(running_weir, email)) == (2, True, [])
+    assert (code, "none of the first 999 records" in complaints, stored(running_weir, email)) == (2, True, [])
     code, outcome, complaints = run("readings", text, "--yes")
-    assert (code, outcome["stored"], outcome["rejected"]) == (1, 2, 300), complaints
+    assert (code, outcome["stored"], outcome["rejected"]) == (1, 2, 1200), complaints
 
 
 def test_times_that_this_command_would_refuse_are_for_the_api_to_judge(run, running_weir, email):

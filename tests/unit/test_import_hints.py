@@ -63,3 +63,17 @@ def test_events_are_mapped_by_what_names_say(advised):
         "--time-column ts",
         "--time-format auto",
     ]
+
+
+def test_file_without_header_is_noticed_and_its_columns_get_names(advised):
+    options, _ = advised("7,a,2026-01-01 00:00:00,1.5,2,3\n8,a,2026-01-01 00:00:01,1.5,2,3\n")
+    assert options == ["--no-header --columns x,device,timestamp,y,z,column6", "--time-zone UTC"]
+    options, _ = advised("a;1777629600;1\n")
+    assert options == [
+        "--delimiter ';'",
+        "--no-header --columns device,timestamp,x",
+        "--map y=0,z=0",
+        "--time-format auto",
+    ]
+    options, _ = advised("1,ann,view,2026-01-01T00:00:00Z\n", for_events)
+    assert options == ["--no-header --columns NAME,NAME,…"]
