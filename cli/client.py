@@ -140,8 +140,11 @@ class Client(ApiClient):
             nonlocal waiting
             streams = self._http.request("GET", "/ops/ledger", params={"since": moment.isoformat()})["streams"]
             minutes = [one for found in streams if found["stream"] == stream for one in found["minutes"]]
-            before = [one["in_flight"] for one in minutes if datetime.fromisoformat(one["minute"]) <= moment]
-            waiting = sum(max(0, count) for count in before)  # what is settled may be counted before it was accepted
+            # A minute that does not balance has nothing on its way: its records are gone, or counted wrongly.
+            open_minutes = [
+                one for one in minutes if one["balanced"] and datetime.fromisoformat(one["minute"]) <= moment
+            ]
+            waiting = sum(max(0, one["in_flight"]) for one in open_minutes)
             if waiting > 0:
                 raise ComeAgain("what was accepted before is not stored yet")
             return 0

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from cli.importing import sources
 from cli.importing.readings_file import ReadingsFile
 from cli.importing.sending import Importer
 from cli.importing.sources import Readings
+from cli.programs import wait_until
 from shared.config import Settings
 from shared.errors import WeirError
 
@@ -139,6 +141,28 @@ def test_same_file_imported_twice_at_one_time_is_stored_once(running_weir, email
     assert [code for code, _, _ in outcomes] == [0, 0], outcomes
     assert [outcome["stored"] + outcome["already_stored"] for _, outcome, _ in outcomes] == [3000, 3000]
     assert len(stored(running_weir, email)) == 3000
+
+
+def test_interrupted_import_goes_on_also_when_it_is_cut_in_another_way(running_weir, email, tmp_path):
+    file = tmp_path / "readings.csv"
+    with file.open("w", newline="") as out:
+        csv.writer(out).writerows([("device", "timestamp", "x", "y", "z"), *rows_of(40_000)])
+    first = started(running_weir, file, "--user", email, "--chunk", 10)
+    wait_until(lambda: has_readings(running_weir, email), 30, "the import has stored nothing")
+    first.send_signal(signal.SIGINT)
+    assert finished(first)[0] == 130
+    code, again, complaints = finished(started(running_weir, file, "--user", email, "--chunk", 777))
+    assert (code, again["stored"] + again["already_stored"]) == (0, 40_000), complaints
+    assert again["already_stored"] > 0
+    assert len(stored(running_weir, email)) == 40_000
+
+
+def has_readings(weir, email):
+    return weir.scalar(
+        "SELECT EXISTS (SELECT FROM readings r JOIN devices d ON d.key = r.device_key "
+        "JOIN users u ON u.id = d.user_id WHERE u.email = %s)",
+        email,
+    )
 
 
 def test_sealed_readings_are_known_too(weir, tmp_path, email):

@@ -115,3 +115,32 @@ def test_start_is_taken_from_the_servers_clock_where_ours_is_wrong(hours):
     weir, _ = client(httpx.Response(200, json={"status": "stored"}, headers={"Date": date}))
     weir.settled_receipt("/receipts/1")
     assert abs(weir.started - now - timedelta(hours=hours)) < timedelta(seconds=2)
+
+
+def ledger(*minutes):
+    found = [
+        {"minute": f"2026-01-01T00:{minute:02}:00Z", "in_flight": in_flight, "balanced": balanced}
+        for minute, in_flight, balanced in minutes
+    ]
+    other = {"stream": "events", "minutes": [{"minute": "2026-01-01T00:00:00Z", "in_flight": 99, "balanced": True}]}
+    return httpx.Response(200, json={"streams": [other, {"stream": "readings", "minutes": found}]})
+
+
+MOMENT = datetime(2026, 1, 1, 0, 5, 30, tzinfo=UTC)
+
+
+def test_what_was_accepted_before_is_waited_for():
+    weir, asked = client(ledger((4, 7, True)), ledger((5, 3, True)), ledger((6, 3, True)))
+    assert weir.settled("readings", MOMENT, timedelta(seconds=30)) == 0
+    assert len(asked) == 3
+
+
+def test_what_does_not_come_in_time_is_counted():
+    weir, _ = client(ledger((4, 7, True), (5, 3, True), (6, 100, True)))
+    assert weir.settled("readings", MOMENT, timedelta(seconds=0.2)) == 10
+
+
+def test_minute_that_will_never_balance_is_not_waited_for():
+    weir, asked = client(ledger((1, 1000, False), (2, -5, False)))
+    assert weir.settled("readings", MOMENT, timedelta(seconds=30)) == 0
+    assert len(asked) == 1
