@@ -3,8 +3,9 @@
 import re
 from array import array
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from cli.importing.columns import NAMESPACE, REJECT_COLUMNS
 from cli.importing.events_file import EventsFile
@@ -52,15 +53,13 @@ class Rejects:
         self._lines = array("Q")
 
     def close(self) -> None:
+        """Let go of the file. What could not be written was said by `report`."""
         if self._out is not None:
-            self._out.close()
+            with suppress(OSError):
+                self._out.close()
 
     def __len__(self) -> int:
         return len(self._lines)
-
-    @property
-    def codes(self) -> set[str]:
-        return {code for _, code in self._reasons}
 
     def add(self, reject: Reject) -> None:
         reason = (reject.field, reject.code)
@@ -69,15 +68,16 @@ class Rejects:
         self._lines.append(reject.line << 16 | self._reasons.index(reason))
 
     def report(self, file: ReadingsFile | EventsFile, delimiter: str) -> Iterator[str]:
-        """Write them down, and yield a sentence about each of the first ones. Reads the file again."""
-        self._lines = array("Q", sorted(self._lines))
-        if self._out is not None:
-            self._out.write(
-                delimiter.join(_columns(file)) + delimiter + _own(file.table.header, delimiter, file) + "\n"
-            )
+        """Write them down, and yield a sentence about each of the first ones. Reads the file again.
+
+        Raises:
+            WeirError: it cannot be read, or they cannot be written.
+        """
+        header = [*_columns(file), _own(file.table.header, delimiter, file)]
+        self._write(delimiter.join(header))
         for count, (record, field, code) in enumerate(self.found(delimiter), 1):
             if self._out is not None:
-                self._write(self._out, record, (field or "", code), file, delimiter)
+                self._write(_line(record, (field or "", code), file, delimiter))
             if count <= LISTED:
                 yield _sentence(record, field, code, file)
             elif count == LISTED + 1:
@@ -86,6 +86,7 @@ class Rejects:
                 )
                 if self._out is None:
                     return
+        self._write(None)
 
     def found(self, delimiter: str) -> Iterator[tuple[Record, str | None, str]]:
         """Yield each with its record, its field and its code, in the order of the file."""
@@ -99,16 +100,27 @@ class Rejects:
                     yield record, *self._reasons[following & 0xFFFF]
                     following = next(wanted, None)
 
-    def _write(
-        self, out: TextIO, record: Record, reason: tuple[str, str], file: ReadingsFile | EventsFile, delimiter: str
-    ) -> None:
-        line = str(record.line)
-        if file.table.before and record.cells:
-            line = record.cells[0]  # of the file that it was rejected from at first
-        values = [line, *reason]
-        if isinstance(file, EventsFile):
-            values.append(file.namespace_of(record))
-        out.write(delimiter.join(values) + delimiter + _own(record.raw, delimiter, file).rstrip("\r\n") + "\n")
+    def _write(self, line: str | None) -> None:
+        """Write a line where there is a file for it; None: all are written. Raises WeirError."""
+        if self._out is None:
+            return
+        try:
+            if line is None:
+                self._out.flush()
+            else:
+                self._out.write(line + "\n")
+        except OSError as error:
+            raise WeirError(f"{self._path} cannot be written: {error.strerror}") from error
+
+
+def _line(record: Record, reason: tuple[str, str], file: ReadingsFile | EventsFile, delimiter: str) -> str:
+    """Put before a rejected line where it was and why, and for an event where its id comes from."""
+    # Of the file that it was rejected from at first.
+    line = record.cells[0] if file.table.before and record.cells else str(record.line)
+    values = [line, *reason]
+    if isinstance(file, EventsFile):
+        values.append(file.namespace_of(record))
+    return delimiter.join([*values, _own(record.raw, delimiter, file).rstrip("\r\n")])
 
 
 def _columns(file: ReadingsFile | EventsFile) -> list[str]:
@@ -130,9 +142,9 @@ def _sentence(record: Record, field: str | None, code: str, file: ReadingsFile |
     return f"{said}; it is empty" if not cell.strip() else f"{said}; it looks like {shape(cell)}"
 
 
-def shape(text: Any) -> str:
+def shape(text: str) -> str:
     """Show what a value looks like and not what it is: 9 for a digit, a for a letter."""
-    shown = str(text)[:_SHOWN]
+    shown = text[:_SHOWN]
     for pattern, instead in _SHAPES:
         shown = pattern.sub(instead, shown)
-    return shown + ("…" if len(str(text)) > _SHOWN else "")
+    return shown + ("…" if len(text) > _SHOWN else "")

@@ -256,3 +256,10 @@ def test_times_that_this_command_would_refuse_are_for_the_api_to_judge(run, runn
     code, outcome, complaints = run("readings", "device,timestamp,x,y,z\na,1970-01-01T00:00:00Z,1,2,3\n")
     assert (code, outcome["rejected"]) == (1, 1)
     assert "line 2: timestamp is earlier than anything this service accepts" in complaints
+
+
+def test_rejects_that_cannot_be_written_are_a_sentence(run, running_weir, email):
+    text = readings(2) + "p,2026-01-01T01:00:00Z,nan,0,0\n"
+    code, _, complaints = run("readings", text, "--rejects", "/dev/full")
+    assert (code, complaints.splitlines()[-1]) == (2, "weir: /dev/full cannot be written: No space left on device")
+    assert len(stored(running_weir, email)) == 2
