@@ -55,7 +55,7 @@ def run(asked: Run) -> None:
     """Import a file, or judge it. Raises typer.Exit with the code for the outcome."""
     began = time.monotonic()
     outcome = Outcome()
-    with failures(), progress(quiet=asked.as_json) as shown, opened(asked.path) as source:
+    with failures(), opened(asked.path) as source, progress(quiet=asked.as_json) as shown:
         beginning = _look(asked, source)
         if asked.dry_run and not asked.as_json:
             _show(beginning)
