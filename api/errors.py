@@ -69,6 +69,10 @@ class TooSlow(Unavailable):
     """What was asked for is too much to be read in time, or too much is read already."""
 
 
+class Ambiguous(Conflict):
+    """Several things answer to this name: the request must say which one it means."""
+
+
 class NotOpen(Conflict):
     """The dead letter is settled, or on its way: it cannot be changed any more."""
 
@@ -83,6 +87,7 @@ _PROBLEMS: tuple[tuple[type[WeirError], int, str, str], ...] = (
     (KeyReused, 422, "key-reused", "The Idempotency-Key was used before"),
     (NotFound, 404, "not-found", "There is no such thing"),
     (Expired, 410, "expired", "It was kept as long as promised"),
+    (Ambiguous, 409, "ambiguous", "Several have this name"),
     (NotOpen, 409, "not-open", "It cannot be changed any more"),
     (NotCancelled, 409, "not-cancelled", "The task was not cancelled"),
     (Conflict, 400, "conflict", "It exists already"),

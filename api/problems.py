@@ -13,7 +13,7 @@ _MEANINGS = {
     404: "There is no such thing",
     406: "None of the formats there are is accepted; `detail` lists them",
     408: "The body did not come in time",
-    409: "It cannot be changed any more; or the task was not cancelled",
+    409: "It cannot be changed any more; the task was not cancelled; or several streams use this id",
     410: "It was kept as long as promised",
     413: "The body is too large",
     415: "The body's encoding is not supported",

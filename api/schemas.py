@@ -1,7 +1,7 @@
 """What requests may hold and answers look like, except readings: those are defined by their stream."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
@@ -96,11 +96,17 @@ class Chart(BaseModel):
 
 
 class DeadRecord(BaseModel):
-    """A record of a submission that could not be stored; index None: the message as a whole."""
+    """A record that could not be stored. `index` counts the accepted records of the submission from 0, or those of the
+    whole receipt where no place in it was asked for; None: the message as a whole.
+    """
 
     index: int | None
     code: str
     reason: str
+
+    def counted_from(self, first: int) -> Self:
+        """The same, with its index counted from another record."""
+        return self if self.index is None else self.model_copy(update={"index": self.index - first})
 
 
 class Receipt(BaseModel):

@@ -174,9 +174,13 @@ class Client(ApiClient):
 
         return self._http.patiently(send)
 
-    def receipt(self, receipt_id: str) -> Answer:
-        """Fetch what is known of a submission. Raises Expired when its receipt is forgotten."""
-        return self._http.patiently(lambda: self._http.request("GET", f"/receipts/{receipt_id}"))
+    def receipt(self, receipt_id: str, query: Answer) -> Answer:
+        """Fetch what is known of a submission, whose place in its receipt is in the query of the Location.
+
+        Raises:
+            Expired: its receipt is forgotten.
+        """
+        return self._http.patiently(lambda: self._http.request("GET", f"/receipts/{receipt_id}", params=query))
 
     def ledger(self, since: datetime) -> Answer:
         """Fetch what was accepted since then and what became of it."""

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
+from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
 import typer
@@ -32,10 +33,10 @@ def trace(
 
     Exit code: 0 it is known, 1 nobody knows of it.
     """
-    receipt_id = _id(receipt)
+    receipt_id, query = _parsed(receipt)
     with Client(url, patience=_PATIENCE) as client:
         try:
-            found = client.receipt(receipt_id)
+            found = client.receipt(receipt_id, query)
         except Expired:
             found = {"id": receipt_id, "status": "expired"}
         if found["status"] == "pending":
@@ -49,9 +50,11 @@ def trace(
         raise typer.Exit(NOT_FOUND)
 
 
-def _id(receipt: str) -> str:
+def _parsed(receipt: str) -> tuple[str, Answer]:
+    """Read a receipt or a Location: the id, and the submission's place in it."""
     try:
-        return str(UUID(receipt.rstrip("/").rpartition("/")[2]))
+        location = urlsplit(receipt)
+        return str(UUID(location.path.rstrip("/").rpartition("/")[2])), dict(parse_qsl(location.query))
     except ValueError as error:
         raise WeirError("a receipt looks like 019aba3e-9b0c-7f4e-8a51-0d4c4bb1a2c3") from error
 

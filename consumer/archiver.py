@@ -134,9 +134,10 @@ def row_of(stream: Stream, message: Message) -> dict[str, Any]:
 
 
 def _id(stream: Stream, message: Message) -> UUID:
-    """A letter without an id is known by its body."""
+    """Ours is known by its own id, another's by its stream and id, and one without an id by its body."""
     text = message.properties.message_id or hashlib.sha256(message.body).hexdigest()
-    return foreign_receipt(stream, "dead", text)
+    is_ours = _uuid((message.properties.headers or {}).get("receipt")) is not None
+    return (is_ours and _uuid(text)) or foreign_receipt(stream, "dead", text)
 
 
 def _uuid(value: object) -> UUID | None:

@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from pamqp.commands import Basic
 from pamqp.common import FieldTable
 
 from consumer.deliveries import DeadRecord, Part
 from shared.broker.connection import BrokerConnection, blocked
-from shared.broker.messages import PERSISTENT
+from shared.broker.messages import PERSISTENT, letter_id
 from shared.errors import BrokerUnavailable
 from shared.streams.stream import DEAD_EXCHANGE, Stream
 
@@ -52,7 +52,7 @@ class DeadLetters:
             "at": datetime.now(UTC).isoformat(),
         }
         properties = Basic.Properties(
-            message_id=str(uuid5(receipt, str(headers["index"]))),
+            message_id=str(letter_id(self._stream, receipt, record.index)),
             message_type=self._stream.message_type,
             content_type=record.content_type,
             delivery_mode=PERSISTENT,

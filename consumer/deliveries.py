@@ -59,6 +59,11 @@ class Part:
         self.dead, self.announced = [DeadRecord(None, "key_reused", KEY_REUSED, self.rows, COPY)], 0
         self.rows = b""
 
+    def places(self) -> list[int]:
+        """Say where in its submission each of the rows that are left stands."""
+        dead = {one.index for one in self.dead}
+        return [index for index in range(self.records) if index not in dead]
+
     @property
     def dead_records(self) -> int:
         return self.records if any(one.index is None for one in self.dead) else len(self.dead)

@@ -10,10 +10,10 @@ _ID_START, _ID_END = 6, 22
 
 
 class New(NamedTuple):
-    """Of the rows of a part those that nobody has stored, and how many they are."""
+    """Of the rows of a part those that nobody has stored, and the places of the others among the rows."""
 
     rows: bytes
-    records: int
+    stored_before: list[int]
 
 
 def new_rows(cursor: Any, stream: Stream, parts: Sequence[bytes]) -> list[New]:
@@ -30,14 +30,14 @@ def new_rows(cursor: Any, stream: Stream, parts: Sequence[bytes]) -> list[New]:
     unseen = _take(cursor, stream, {one for identities in identities_of for one in identities})
     found = []
     for rows, starts, identities in zip(parts, starts_of, identities_of, strict=True):
-        new = []
+        new: list[int] = []
+        stored_before: list[int] = []
         for place, identity in enumerate(identities):
-            if identity in unseen:
-                unseen.discard(identity)
-                new.append(place)
+            (new if identity in unseen else stored_before).append(place)
+            unseen.discard(identity)
         # Nearly always all are new: then nothing is copied.
-        left = rows if len(new) == len(identities) else b"".join(rows[starts[at] : starts[at + 1]] for at in new)
-        found.append(New(left, len(new)))
+        left = b"".join(rows[starts[at] : starts[at + 1]] for at in new) if stored_before else rows
+        found.append(New(left, stored_before))
     return found
 
 

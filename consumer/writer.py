@@ -10,14 +10,12 @@ from itertools import count
 from typing import Any
 from uuid import UUID
 
-import psycopg2
-
 from consumer.deliveries import DeadRecord, Delivery, Part
 from consumer.identities import new_rows
 from consumer.session import Connection, Session
+from consumer.sifting import sift
 from consumer.suspects import Suspects
-from shared.database import meaning
-from shared.errors import InvalidRecord, WeirError
+from shared.errors import WeirError
 from shared.ledger import ADD, ADD_STORED, NO_SERIES, STORED_PARTS
 from shared.streams.stream import COPY, COPY_HEADER, COPY_TRAILER, Stream, split_rows
 
@@ -32,20 +30,24 @@ _PARTS = count(random.randrange(STORED_PARTS))
 #: COPY reads from us in pieces of this size.
 _PIECE_BYTES = 1 << 20
 
-#: A receipt that is there already belongs to a redelivery, or to a submission sent twice under one key.
+#: A receipt that is there already belongs to a redelivery, or to a submission sent twice under one key. They are inserted
+#: in their order, so that two writers with receipts in common never wait for each other in a circle.
 _RECEIPTS = """
     INSERT INTO receipts (id, stream, stored, dead, digest)
     SELECT id, %s, stored, dead::json, digest
     FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::bytea[]) AS r (id, stored, dead, digest)
-    ON CONFLICT DO NOTHING RETURNING id
+    ORDER BY id ON CONFLICT DO NOTHING RETURNING id
 """
 
 _DUPLICATES = """
-    UPDATE receipts AS r SET stored = r.stored - found.count, duplicate = found.count
-    FROM unnest(%s::uuid[], %s::int[]) AS found (id, count) WHERE r.id = found.id
+    UPDATE receipts AS r SET stored = r.stored - found.count, duplicate = found.count, duplicates = found.places
+    FROM unnest(%s::uuid[], %s::int[], %s::int4multirange[]) AS found (id, count, places)
+    WHERE r.id = found.id AND r.stream = %s
 """
-_DIGESTS = "SELECT id::text, digest FROM receipts WHERE id = ANY(%s::uuid[]) AND digest IS NOT NULL"
-_SEEN = "SELECT id::text FROM receipts WHERE id = ANY(%s::uuid[])"
+_DIGESTS = """
+    SELECT id::text, digest FROM receipts WHERE stream = %s AND id = ANY(%s::uuid[]) AND digest IS NOT NULL
+"""
+_SEEN = "SELECT id::text FROM receipts WHERE stream = %s AND id = ANY(%s::uuid[])"
 _KEYS = "SELECT id::text, key FROM devices WHERE id = ANY(%s::uuid[])"
 
 
@@ -91,7 +93,7 @@ class Writer:
     async def seen(self, parts: Iterable[Part]) -> set[UUID]:
         """Return which of these parts' receipts are written already. Raises Unavailable or Misconfigured."""
         ids = [str(part.receipt) for part in parts]
-        rows = await self._session.run(lambda connection: _select(connection, _SEEN, ids))
+        rows = await self._session.run(lambda connection: _select(connection, _SEEN, self._stream.name, ids))
         return {UUID(receipt) for (receipt,) in rows}
 
     async def device_keys(self, device_ids: Iterable[UUID]) -> dict[UUID, int]:
@@ -107,7 +109,7 @@ class Writer:
         totals: Counter[str] = Counter()
         with connection.cursor() as cursor:
             new, repeated, minutes = self._new_parts(cursor, batch)
-            _refuse_other_bodies(cursor, repeated)
+            self._refuse_other_bodies(cursor, repeated)
             rows = self._once(cursor, new) if self._stream.identity else [part.rows for part, _ in new if part.rows]
             if rows:
                 self._copy_in(cursor, rows)
@@ -164,16 +166,30 @@ class Writer:
     def _once(self, cursor: Any, new: Sequence[NewPart]) -> list[bytes]:
         """Leave out the records that are stored already, and count them as duplicates; return the rows that are left."""
         found = new_rows(cursor, self._stream, [part.rows for part, _ in new])
-        duplicates: dict[str, int] = {}
-        for (part, counts), (_, records) in zip(new, found, strict=True):
-            count = part.records - part.dead_records - records
-            if count:
-                duplicates[str(part.receipt)] = count
-                counts["stored"] -= count
-                counts["duplicate"] += count
+        duplicates: list[tuple[str, int, str]] = []
+        for (part, counts), (_, stored_before) in zip(new, found, strict=True):
+            if stored_before:
+                places = part.places()
+                of_submission = _ranges(places[place] for place in stored_before)
+                duplicates.append((str(part.receipt), len(stored_before), of_submission))
+                counts["stored"] -= len(stored_before)
+                counts["duplicate"] += len(stored_before)
         if duplicates:
-            cursor.execute(_DUPLICATES, (list(duplicates), list(duplicates.values())))
+            cursor.execute(
+                _DUPLICATES, (*(list(column) for column in zip(*duplicates, strict=True)), self._stream.name)
+            )
         return [rows for rows, _ in found if rows]
+
+    def _refuse_other_bodies(self, cursor: Any, repeated: Sequence[Part]) -> None:
+        """Look whether what was sent again is what was sent first. Raises KeyReused."""
+        keyed = [part for part in repeated if part.digest is not None]
+        if not keyed:
+            return
+        cursor.execute(_DIGESTS, (self._stream.name, [str(part.receipt) for part in keyed]))
+        first = {receipt: bytes(digest) for receipt, digest in cursor.fetchall()}
+        others = [part for part in keyed if first.get(str(part.receipt), part.digest) != part.digest]
+        if others:
+            raise KeyReused(others)
 
     def _copy_in(self, cursor: Any, rows: Sequence[bytes]) -> None:
         cursor.copy_expert(self._copy, io.BytesIO(b"".join([COPY_HEADER, *rows, COPY_TRAILER])), _PIECE_BYTES)
@@ -189,48 +205,29 @@ class Writer:
                 except ValueError as error:
                     found.append((part, b"", [DeadRecord(None, "malformed", str(error), part.rows, COPY)]))
                     continue
-                faults = dict(self._sift(cursor, list(enumerate(rows))))
+                faults = dict(sift(cursor, list(enumerate(rows)), self._copy_in))
                 if faults:
-                    dead = [DeadRecord(index, one.code, str(one), rows[index], COPY) for index, one in faults.items()]
+                    places = part.places()
+                    dead = [DeadRecord(places[at], one.code, str(one), rows[at], COPY) for at, one in faults.items()]
                     found.append((part, b"".join(row for i, row in enumerate(rows) if i not in faults), dead))
             connection.rollback()
         return found
 
-    def _sift(self, cursor: Any, rows: Sequence[tuple[int, bytes]]) -> list[tuple[int, InvalidRecord]]:
-        """Try all; on failure try each half. One bad record among n costs about 2 log2(n) COPYs."""
-        if not rows:
-            return []
-        cursor.execute("SAVEPOINT half")
-        try:
-            self._copy_in(cursor, [row for _, row in rows])
-        except psycopg2.Error as error:
-            fault = meaning(error)
-            if not isinstance(fault, InvalidRecord):
-                raise
-            cursor.execute("ROLLBACK TO SAVEPOINT half")
-            if len(rows) == 1:
-                return [(rows[0][0], fault)]
-            middle = len(rows) // 2
-            return self._sift(cursor, rows[:middle]) + self._sift(cursor, rows[middle:])
-        cursor.execute("RELEASE SAVEPOINT half")
-        return []
+
+def _ranges(places: Iterable[int]) -> str:
+    """Write places, which ascend, as PostgreSQL reads a multirange: many that stand side by side take no room."""
+    found: list[tuple[int, int]] = []
+    for place in places:
+        if found and found[-1][1] == place:
+            found[-1] = (found[-1][0], place + 1)
+        else:
+            found.append((place, place + 1))
+    return "{" + ",".join(f"[{start},{end})" for start, end in found) + "}"
 
 
-def _refuse_other_bodies(cursor: Any, repeated: Sequence[Part]) -> None:
-    """Look whether what was sent again is what was sent first. Raises KeyReused."""
-    keyed = [part for part in repeated if part.digest is not None]
-    if not keyed:
-        return
-    cursor.execute(_DIGESTS, ([str(part.receipt) for part in keyed],))
-    first = {receipt: bytes(digest) for receipt, digest in cursor.fetchall()}
-    others = [part for part in keyed if first.get(str(part.receipt), part.digest) != part.digest]
-    if others:
-        raise KeyReused(others)
-
-
-def _select(connection: Connection, query: str, ids: list[str]) -> list[tuple[Any, ...]]:
+def _select(connection: Connection, query: str, *parameters: object) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
-        cursor.execute(query, (ids,))
+        cursor.execute(query, parameters)
         rows: list[tuple[Any, ...]] = cursor.fetchall()
     return rows
 

@@ -88,18 +88,25 @@ class Group:
     records: int = 0
     size: int = 0
     rows: list[bytes] = field(default_factory=list)
+    #: Records without a key, which are kept under the message's own receipt.
+    unkeyed: int = 0
     keyed: list[tuple[UUID, int, bytes, bytes]] = field(default_factory=list)
     #: Its series, once it is published in one, and the records that this has reached with it.
     series: str | None = None
     reached: int = 0
 
     def add(self, rows: bytes, records: int, receipt: UUID | None = None, digest: bytes = NO_DIGEST) -> str:
-        """Take a submission in; the answer is the receipt it will be kept under. A keyed one brings its digest."""
+        """Take a submission in; the answer is where its receipt will be found. A keyed one brings its digest.
+
+        Submissions without a key share the message's receipt, so theirs comes with their place in it: the first of
+        their records, counted from 0, and how many they are.
+        """
         self.records += records
         self.size += len(rows)
         if receipt is None:
+            first, self.unkeyed = self.unkeyed, self.unkeyed + records
             self.rows.append(rows)
-            return self.receipt
+            return f"{self.receipt}?first={first}&records={records}"
         self.keyed.append((receipt, records, rows, digest))
         return str(receipt)
 
@@ -170,11 +177,23 @@ def keyed_receipt(stream: Stream, scope: str, key: str) -> UUID:
 
 
 def foreign_receipt(stream: Stream, producer: str, message_id: str) -> UUID:
-    """Give another producer's message id the form of a receipt. Two producers may both count 1, 2, 3."""
+    """Give another producer's message id the form of a receipt. Two producers may both count 1, 2, 3.
+
+    A UUID is kept as it is where no producer is named, so that whoever made it can ask for it; two producers that name
+    themselves may use the same one. Receipts of different streams never meet: the table knows them by stream and id.
+    """
     try:
-        return UUID(message_id)
+        message_id = str(own := UUID(message_id))
+        if not producer:
+            return own
     except ValueError:
-        return uuid5(NAMESPACE_URL, f"weir:message:{stream.name}:{producer}:{message_id}")
+        pass
+    return uuid5(NAMESPACE_URL, f"weir:message:{stream.name}:{producer}:{message_id}")
+
+
+def letter_id(stream: Stream, receipt: UUID, index: int | None) -> UUID:
+    """Derive the id of a dead letter from its receipt and the record's index in it; None: the message as a whole."""
+    return uuid5(receipt, f"{stream.name}:{-1 if index is None else index}")
 
 
 def replay_receipt(letter: UUID) -> UUID:

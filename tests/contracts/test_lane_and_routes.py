@@ -163,7 +163,9 @@ async def ask(client, sent, names):
     answer = await client.request(sent.method, named(sent.path, names), content=content, headers=sent.headers)
     headers = dict(answer.headers)
     if "location" in headers and not sent.headers.get("idempotency-key"):
-        headers["location"] = re.sub(r"^/receipts/[0-9a-f-]{36}$", "/receipts/…", headers["location"])
+        headers["location"] = re.sub(
+            r"^/receipts/[0-9a-f-]{36}\?first=0&records=", "/receipts/…?records=", headers["location"]
+        )
     return answer.status_code, headers, answer.content
 
 

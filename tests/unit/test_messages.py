@@ -177,7 +177,9 @@ def test_receipt_of_a_key_is_the_same_for_the_same_sender_only(scope, key, other
 
 def test_foreign_ids_become_receipts_and_stay_apart():
     own = uuid4()
-    assert foreign_receipt(READINGS, "p", str(own)) == own
+    assert foreign_receipt(READINGS, "", str(own)) == own
+    assert len({own, *(foreign_receipt(READINGS, producer, str(own)) for producer in "pq")}) == 3
+    assert foreign_receipt(READINGS, "p", str(own).upper()) == foreign_receipt(READINGS, "p", str(own))
     first = foreign_receipt(READINGS, "p", "1")
     assert first == foreign_receipt(READINGS, "p", "1")
     assert len({first, foreign_receipt(READINGS, "p", "2"), foreign_receipt(READINGS, "q", "1")}) == 3
