@@ -11,6 +11,7 @@ from api.connections import bounded_protocol
 from shared import logs
 from shared.config import load
 from shared.errors import Misconfigured
+from shared.tasks import exit_code
 
 #: Time for requests in hand when told to stop; longer than `wait=` may take, shorter than a supervisor waits.
 GRACE_SECONDS = 35
@@ -30,8 +31,8 @@ def main() -> int:
     # under load is several times per group.
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
-    # uvicorn drains at SIGTERM and then raises it again; drained is no failure.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # uvicorn drains at SIGTERM and then raises it again; drained is no failure, unless a task's death was the reason.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(exit_code()))
     uvicorn.run(
         app,
         host=settings.api_host,
@@ -45,7 +46,7 @@ def main() -> int:
         proxy_headers=False,  # nobody here asks for a client's address
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    return 0
+    return exit_code()
 
 
 if __name__ == "__main__":

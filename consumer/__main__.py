@@ -24,7 +24,7 @@ from shared.config import Settings, load
 from shared.database import DatabaseThreads, connect
 from shared.errors import Misconfigured
 from shared.streams import STREAMS, Stream
-from shared.tasks import in_background
+from shared.tasks import exit_code, in_background
 
 log = structlog.get_logger()
 
@@ -117,7 +117,7 @@ def main() -> int:
         return 1
     logs.configure(settings.log_level, as_json=settings.log_json)
     uvloop.run(run(settings))
-    return 0
+    return exit_code()
 
 
 if __name__ == "__main__":

@@ -72,6 +72,11 @@ class Connection(asyncio.Protocol):
         return connection
 
     @property
+    def frame_bytes(self) -> int:
+        """Largest frame that was agreed upon; 0 until then."""
+        return self._frame_bytes
+
+    @property
     def is_closed(self) -> bool:
         return self.closing.done()
 

@@ -52,6 +52,11 @@ class BrokerConnection:
         """Whether the broker has stopped reading from us: an alarm over memory or disk."""
         return self._connection is not None and self._connection.blocked
 
+    @property
+    def frame_bytes(self) -> int:
+        """Largest frame that was agreed upon with the broker; 0 while there is no connection."""
+        return 0 if self._connection is None else self._connection.frame_bytes
+
     async def run(self) -> None:
         """Connect, wait until the channel is lost, connect again; until cancelled."""
         wait = FIRST_WAIT

@@ -1,7 +1,7 @@
 """Group commit: submissions that wait for the broker at the same time share one message and one confirm."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import copy
 from datetime import timedelta
 from uuid import UUID
@@ -9,6 +9,7 @@ from uuid import UUID
 import structlog
 
 from shared.broker.backlog import Backlog
+from shared.broker.channel import Channel
 from shared.broker.connection import BrokerConnection, blocked
 from shared.broker.messages import NO_DIGEST, Group, Series
 from shared.errors import BrokerUnavailable, Misconfigured, PublishRefused, WeirError
@@ -18,10 +19,16 @@ log = structlog.get_logger()
 
 #: Turns of the event loop that a group may gather, so that senders who never pause cannot hold it back.
 LONGEST_GATHERING = 50
-#: Keyed submissions in one message: each takes 40 bytes of its header, which must fit one frame of 128 KB.
-KEYED_LIMIT = 2_000
+#: Bytes that a keyed submission takes in the header of its message: receipt, records, size, digest.
+KEYED_BYTES = 40
+#: More than everything else in a header takes. A header is one frame and cannot be split.
+HEADER_BYTES = 600
+#: Smallest frame that a broker may insist on, which is what counts before the first connection.
+LEAST_FRAME_BYTES = 4_096
 #: Most bytes of a message, which only one that is a single submission exceeds: RabbitMQ 4 takes 16 MiB.
 MESSAGE_BYTES = 8 * 1024 * 1024
+#: How much longer than a group's deadline draining may take.
+DRAIN_SECONDS = 1.0
 #: Wait before the same message is given to the broker again after its connection was lost.
 RETRY_SECONDS = 0.05
 
@@ -62,14 +69,17 @@ class Publisher:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._has_ended = False
 
     async def submit(self, rows: bytes, records: int, receipt: UUID | None = None, digest: bytes = NO_DIGEST) -> str:
-        """Return the receipt's text once the broker has confirmed the message that carries these rows.
+        """Return where the receipt will be found (`Group.add`), once the broker has confirmed the message that carries these rows.
 
         Raises:
             PublishRefused: too much waits here already, or the queue is full.
             Unavailable, Misconfigured: as `Channel.publish`.
         """
+        if self._has_ended:
+            raise BrokerUnavailable("the publisher ended, and this process with it")
         size = len(rows)
         if self.waiting + records > self._waiting_limit or self.waiting_bytes + size > self._waiting_limit_bytes:
             seconds = self.backlog.until_confirmed(self.waiting)
@@ -85,7 +95,20 @@ class Publisher:
         return kept_under
 
     async def run(self) -> None:
-        """Publish group after group, until cancelled."""
+        """Publish group after group, until cancelled. However it ends, nobody is left waiting."""
+        try:
+            await self._publish_groups()
+        finally:
+            fault = BrokerUnavailable("the publisher ended; whether the broker has this submission is unknown")
+            for group, confirmed in self._groups:
+                self.waiting -= group.records
+                self.waiting_bytes -= group.size
+                _settle(confirmed, fault)
+            self._groups.clear()
+            self._has_ended = True
+            self._idle.set()
+
+    async def _publish_groups(self) -> None:
         while True:
             while not self._groups:
                 self._wake.clear()
@@ -93,32 +116,41 @@ class Publisher:
                 await self._wake.wait()
             self._idle.clear()
             group, confirmed = await self._gathered()
-            fault: WeirError | None = None
-            series = self._series_of(group)
+            fault: WeirError | None = BrokerUnavailable("whether the broker has this submission is unknown")
             try:
-                await self._publish(group)
-            except PublishRefused as error:
-                error.seconds = self.backlog.until_empty()
-                fault = error
-            except WeirError as error:
-                fault = error
-            else:
-                series.confirmed = group.reached
-                self.backlog.confirmed(group.records)
-                self._on_confirm(group)
-            self.waiting -= group.records
-            self.waiting_bytes -= group.size
-            for future in confirmed:
-                if future.done():  # its request has gone
-                    continue
-                if fault is None:
-                    future.set_result(None)
-                else:
-                    future.set_exception(copy(fault))  # one each: a raised exception gathers its traceback
+                fault = await self._outcome(group)
+            finally:
+                self.waiting -= group.records
+                self.waiting_bytes -= group.size
+                _settle(confirmed, fault)
+
+    async def _outcome(self, group: Group) -> WeirError | None:
+        """Publish a group and count it; return why it is not kept, or may not be."""
+        series = self._series_of(group)
+        try:
+            await self._publish(group)
+        except PublishRefused as error:
+            error.seconds = self.backlog.until_empty()
+            return error
+        except WeirError as error:
+            return error
+        series.confirmed = group.reached
+        self.backlog.confirmed(group.records)
+        self._on_confirm(group)
+        return None
 
     async def drain(self) -> None:
-        """Wait until nothing waits here. Every group has a deadline, so this ends."""
-        await self._idle.wait()
+        """Wait until nothing waits here, for as long as every group has to its deadline, and no longer."""
+        try:
+            async with asyncio.timeout(self._deadline + DRAIN_SECONDS):
+                await self._idle.wait()
+        except TimeoutError:
+            log.error("the publisher did not drain in time", stream=self.stream.name, waiting=self.waiting)
+
+    @property
+    def _keyed_limit(self) -> int:
+        """Keyed submissions whose header fits one frame of the connection there is, or of any when there is none."""
+        return ((self._connection.frame_bytes or LEAST_FRAME_BYTES) - HEADER_BYTES) // KEYED_BYTES
 
     def _gathering(self, records: int, size: int) -> tuple[Group, list[asyncio.Future[None]]]:
         """Give the group that is being gathered, or start one when the last has no room."""
@@ -127,7 +159,7 @@ class Publisher:
             last is None
             or last.records + records > self._message_limit
             or last.size + size > MESSAGE_BYTES
-            or len(last.keyed) >= KEYED_LIMIT
+            or len(last.keyed) >= self._keyed_limit
         ):
             self._groups.append((Group(self.stream, asyncio.get_running_loop().time()), []))
         return self._groups[-1]
@@ -151,6 +183,15 @@ class Publisher:
         group.join(self._series)
         return self._series
 
+    async def _channel_for(self, group: Group) -> Channel:
+        """Wait for a channel that takes this group; the deadline is the caller's. Raises PublishRefused."""
+        channel = await self._connection.channel()
+        if self._connection.blocked:
+            raise blocked()
+        if len(group.keyed) > self._keyed_limit:
+            raise PublishRefused("it was gathered for larger frames than the broker takes now, and was not published")
+        return channel
+
     async def _publish(self, group: Group) -> None:
         deadline, began = group.opened + self._deadline, asyncio.get_running_loop().time()
         if began >= deadline:
@@ -160,9 +201,7 @@ class Publisher:
         try:
             async with asyncio.timeout_at(deadline):
                 while True:
-                    channel = await self._connection.channel()
-                    if self._connection.blocked:
-                        raise blocked()
+                    channel = await self._channel_for(group)
                     try:
                         return await channel.publish(EXCHANGE, self.stream.name, body, properties)
                     except BrokerUnavailable:
@@ -183,3 +222,14 @@ class Publisher:
             if fault is None and not self._connection.blocked and waited >= self._deadline / 2:
                 self._connection.reset()  # a connection that is open but dead would go on swallowing groups
             raise fault or BrokerUnavailable("the broker did not confirm in time") from error
+
+
+def _settle(confirmed: Iterable[asyncio.Future[None]], fault: WeirError | None) -> None:
+    """Tell those who wait that the broker has it, or why it has not; one whose request has gone is told nothing."""
+    for future in confirmed:
+        if future.done():
+            continue
+        if fault is None:
+            future.set_result(None)
+        else:
+            future.set_exception(copy(fault))  # one each: a raised exception gathers its traceback

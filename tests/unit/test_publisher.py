@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from shared.broker.publisher import KEYED_LIMIT, MESSAGE_BYTES, Publisher
+from shared.broker.publisher import HEADER_BYTES, KEYED_BYTES, LEAST_FRAME_BYTES, MESSAGE_BYTES, Publisher
 from shared.errors import BrokerUnavailable, PublishRefused
 from shared.streams import READINGS
 from shared.streams.readings import ROW_BYTES
@@ -21,6 +21,7 @@ class Broker:
 
     blocked = False
     fault = None
+    frame_bytes = 131_072
 
     def __init__(self):
         self.bodies = []
@@ -105,14 +106,57 @@ async def test_refusal_of_the_first_attempt_is_certain(broker, publisher):
         await submitting
 
 
-async def test_keyed_submissions_of_one_message_fit_its_header(broker, publisher):
-    count = KEYED_LIMIT + 10
-    submitting = [asyncio.create_task(publisher.submit(ROW, 1, uuid4())) for _ in range(count)]
+@pytest.mark.parametrize("frame_bytes", [131_072, 16_384, 4_096, 0])
+async def test_keyed_submissions_of_one_message_fit_its_header(broker, publisher, frame_bytes):
+    broker.frame_bytes = frame_bytes
+    most = ((frame_bytes or LEAST_FRAME_BYTES) - HEADER_BYTES) // KEYED_BYTES
+    submitting = [asyncio.create_task(publisher.submit(ROW, 1, uuid4())) for _ in range(most + 10)]
     for _ in range(2):
         await broker.answer()
     async with asyncio.timeout(DEADLINE):
         await asyncio.gather(*submitting)
-    assert [len(body) // len(ROW) for body in broker.bodies] == [KEYED_LIMIT, 10]
+    assert [len(body) // len(ROW) for body in broker.bodies] == [most, 10]
+
+
+async def test_group_that_was_gathered_for_larger_frames_is_refused_and_the_next_one_fits(broker, publisher):
+    first = asyncio.create_task(publisher.submit(ROW, 1))
+    await broker.published.wait()
+    submitting = [asyncio.create_task(publisher.submit(ROW, 1, uuid4())) for _ in range(100)]
+    await asyncio.sleep(0)
+    broker.frame_bytes = LEAST_FRAME_BYTES
+    await broker.answer()
+    await first
+    async with asyncio.timeout(DEADLINE):
+        refused = await asyncio.gather(*submitting, return_exceptions=True)
+    assert {type(one) for one in refused} == {PublishRefused}
+    again = asyncio.create_task(publisher.submit(ROW, 1, uuid4()))
+    await broker.answer()
+    assert await again
+
+
+async def test_nobody_waits_for_a_publisher_that_ended(broker, publisher):
+    def fail(*_):
+        raise RuntimeError("a programming error")
+
+    broker.publish = fail
+    submitting = [asyncio.create_task(publisher.submit(ROW, 6_000)) for _ in range(5)]
+    async with asyncio.timeout(DEADLINE):
+        told = await asyncio.gather(*submitting, return_exceptions=True)
+        await publisher.drain()
+    assert {type(one) for one in told} == {BrokerUnavailable}
+    with pytest.raises(BrokerUnavailable, match="ended"):
+        await publisher.submit(ROW, 1)
+    assert publisher.waiting == 0
+
+
+async def test_draining_ends_when_the_broker_never_answers(broker, publisher):
+    publisher._deadline = 0.1
+    submitting = asyncio.create_task(publisher.submit(ROW, 1))
+    await broker.published.wait()
+    async with asyncio.timeout(DEADLINE):
+        await publisher.drain()
+    with pytest.raises(BrokerUnavailable):
+        await submitting
 
 
 async def test_message_of_large_records_stays_below_what_the_broker_takes(broker, publisher):
