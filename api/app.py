@@ -35,6 +35,7 @@ from api.routes import (
     events,
     ledger,
     operations,
+    parked,
     readings,
     receipts,
     stored,
@@ -72,6 +73,7 @@ ROUTERS = (
     engagement.router,
     dead_letters.router,
     operations.router,
+    parked.router,
     ledger.router,
 )
 

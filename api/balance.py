@@ -1,6 +1,6 @@
 """Whether the ledger balances: what is in flight must be somewhere."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine, text
@@ -29,28 +29,29 @@ _MINUTES = text("""
 
 @dataclass(frozen=True)
 class QueueState:
-    """What a queue holds, as far as it can be known; None: it cannot.
+    """What a stream's queue holds, and its parking queue, as far as it can be known; None: it cannot.
 
     `ready` and `consumers` are from now; both are 0 also when the queue is slow to answer. `unacked` is with consumers,
-    as of some seconds ago, and so is `seen_empty`: whether the management API saw the queue without any message.
+    as of some seconds ago, and so is `seen_empty`: whether the management API saw both queues without any message.
     """
 
     ready: int | None = None
     consumers: int | None = None
     unacked: int | None = None
     seen_empty: bool | None = None
+    parked: int | None = None
 
     @property
     def is_empty(self) -> bool | None:
         """None when it cannot be known: 0 ready messages alone prove nothing."""
-        if self.ready or self.unacked or self.seen_empty is False:
+        if self.ready or self.unacked or self.parked or self.seen_empty is False:
             return False
         return True if self.ready == 0 and self.seen_empty else None
 
     @property
     def has_none_ready(self) -> bool:
         """Whether 0 is what the queue said: one that is too slow to answer knows of no consumers either."""
-        return self.ready == 0 and bool(self.consumers)
+        return self.ready == 0 and not self.parked and bool(self.consumers)
 
 
 @dataclass(frozen=True)
@@ -69,14 +70,15 @@ class Minute:
 async def look(channel: Channel, stream: Stream) -> QueueState:
     """Ask a stream's queue itself. Raises WeirError."""
     ready, consumers = await channel.look(stream.queue)
-    return QueueState(ready, consumers)
+    return QueueState(ready, consumers, parked=await channel.ready_messages(stream.parked_queue))
 
 
 def from_afar(management: Management, stream: Stream, seen: QueueState) -> QueueState:
     """Add what the management API knows. Blocks. Raises WeirError."""
     found = management.queue(stream.queue)
-    messages, unacked = found.get("messages"), found.get("messages_unacknowledged")
-    return QueueState(seen.ready, seen.consumers, unacked, None if messages is None else messages == 0)
+    messages = [found.get("messages"), management.queue(stream.parked_queue).get("messages")]
+    seen_empty = None if None in messages else not any(messages)
+    return replace(seen, unacked=found.get("messages_unacknowledged"), seen_empty=seen_empty)
 
 
 def minutes(engine: Engine, stream: Stream, since: datetime, queue: QueueState) -> list[Minute]:

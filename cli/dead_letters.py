@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -158,6 +159,46 @@ def discard(
         for one in letters:
             client.discard(str(one), why, user())
     print(json.dumps({"discarded": [str(one) for one in letters]}) if as_json else f"{len(letters):,} discarded")
+
+
+@dead_letters_app.command()
+def parked(*, url: Url = None, as_json: Json = False) -> None:
+    """Count the messages that failed while nearly every message did: they wait in the broker until they are released.
+
+    Exit code: 0 there is none, 1 some are parked, 2 failed.
+    """
+    with failures(), DeadLettersClient(url) as client:
+        found = client.parked()
+    if as_json:
+        print(json.dumps(found))
+    for one in () if as_json else found:
+        print(f"{one['messages']:>9,}  {one['stream']}")
+    if any(one["messages"] for one in found):
+        raise typer.Exit(SOME_LEFT)
+
+
+@dead_letters_app.command()
+def release(
+    stream: Annotated[str, typer.Argument(help="Which stream's, such as readings.", show_default=False)],
+    *,
+    limit: Annotated[int, typer.Option(min=1, help="Most messages to release.")] = REPLAYED,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Have parked messages tried again, once the cause is mended. What still fails becomes a dead letter.
+
+    Safe to interrupt and to run twice: each record is stored once. Exit code: 0, or 2 when it failed.
+    """
+    released = 0
+    with failures(), DeadLettersClient(url) as client:
+        while True:
+            found = client.release(stream, limit - released)
+            released += found["released"]
+            if not found["released"] or not found["parked"] or released >= limit:
+                break
+            print(f"\r{released:,} released, {found['parked']:,} are parked still", end="", file=sys.stderr, flush=True)
+    answer = {"released": released, "parked": found["parked"]}
+    print(json.dumps(answer) if as_json else f"{released:,} released, {answer['parked']:,} are parked still")
 
 
 def _send(client: DeadLettersClient, wanted: Answer, limit: int) -> Answer:

@@ -8,6 +8,7 @@ from cli.client import ApiClient
 from cli.http import Answer, checked
 
 _PATH = "/ops/dead-letters"
+_PARKED = "/ops/parked"
 
 
 class DeadLettersClient(ApiClient):
@@ -43,6 +44,16 @@ class DeadLettersClient(ApiClient):
     def replay(self, replay: Answer) -> Answer:
         """Replay as much as one request does; its `cursor` is where the next one goes on."""
         return self._http.patiently(lambda: self._http.request("POST", f"{_PATH}/replay", json=replay))
+
+    def parked(self) -> list[Answer]:
+        """How many messages of each stream are parked."""
+        found: list[Answer] = self._http.patiently(lambda: checked(self._http.send("GET", _PARKED)))
+        return found
+
+    def release(self, stream: str, limit: int) -> Answer:
+        """Have parked messages tried again, as many as one request does."""
+        release = {"stream": stream, "limit": limit}
+        return self._http.patiently(lambda: self._http.request("POST", f"{_PARKED}/release", json=release))
 
     def _page(self, path: str, query: Answer) -> httpx.Response:
         return self._http.send("GET", path, params=query) if query else self._http.send("GET", path)

@@ -11,9 +11,11 @@ import uvloop
 
 from consumer import forgetting, partitions
 from consumer.archiver import Archiver
+from consumer.confirmed import ConfirmedPublisher
 from consumer.consumer import StreamConsumer
 from consumer.dead_letters import DeadLetters
 from consumer.deliveries import Reader
+from consumer.parking import Parking
 from consumer.writer import Writer
 from shared import logs
 from shared.broker import topology
@@ -69,11 +71,13 @@ async def _unless(stop: asyncio.Event, work: Coroutine[None, None, object]) -> b
 
 async def _consume(stream: Stream, settings: Settings, alone: asyncio.Lock, stop: asyncio.Event) -> None:
     dead = BrokerConnection(settings.amqp_url, settings.heartbeat, partial(topology.declare, streams=STREAMS))
+    publisher = ConfirmedPublisher(dead, settings.publish_deadline)
     writers = [Writer(settings.database_url, stream, settings.write_deadline) for _ in range(settings.writers)]
     consumer = StreamConsumer(
         Reader(stream, settings.earliest_timestamp, settings.timestamp_ahead, settings.submission_limit),
         writers,
-        DeadLetters(stream, dead, settings.publish_deadline),
+        DeadLetters(stream, publisher),
+        Parking(stream, publisher),
         alone,
         prefetch=settings.prefetch,
         intake_limit_bytes=settings.intake_limit_bytes,

@@ -9,11 +9,13 @@ from typing import cast
 
 import structlog
 
-from consumer.core import Core, HeldBack, Work
+from consumer.breaker import Breaker
+from consumer.core import Core, ToBeParked, Work
 from consumer.dead_letters import DeadLetters
 from consumer.deliveries import Delivery, Part, Reader, Suspect
-from consumer.guard import Guard
 from consumer.intake import Intake
+from consumer.parking import Parking
+from consumer.resolving import resolve
 from consumer.writer import KeyReused, Writer
 from shared.broker import topology
 from shared.broker.channel import Channel
@@ -39,6 +41,7 @@ class StreamConsumer:
         reader: Reader,
         writers: Sequence[Writer],
         dead_letters: DeadLetters,
+        parking: Parking,
         alone: asyncio.Lock,
         *,
         prefetch: int,
@@ -49,6 +52,7 @@ class StreamConsumer:
     ) -> None:
         self._reader = reader
         self._dead_letters = dead_letters
+        self._parking = parking
         #: Held by whoever tries a suspect, of whichever stream: were two tried at one time, both would be blamed.
         self._alone = alone
         self._prefetch = prefetch
@@ -57,7 +61,7 @@ class StreamConsumer:
             batch_limit=batch_limit,
             batch_wait=batch_wait.total_seconds(),
             writers=len(writers),
-            guard=Guard(dead_in_a_row),
+            breaker=Breaker(dead_in_a_row),
             chance=random.Random(),
         )
         self._writers = writers
@@ -67,11 +71,15 @@ class StreamConsumer:
         self._choosing = asyncio.Lock()
         self._intake: Intake | None = None
         self._woken = asyncio.Event()
-        self._draining = self._is_holding_back = False
+        self._draining = self._is_parking = False
+        self._is_first_channel = True
 
     async def on_channel(self, channel: Channel) -> None:
         """Start consuming on a new channel; what an old one still had in hand will be delivered again."""
         await topology.declare(channel, STREAMS)
+        if self._is_first_channel and await channel.ready_messages(self._reader.stream.parked_queue):
+            self._core.breaker.open(_now(), "messages are parked already")  # so that no restart lets more through
+        self._is_first_channel = False
         if self._draining:
             return
         self._core.lose()
@@ -88,7 +96,7 @@ class StreamConsumer:
                 if step.settled and self._intake is not None:
                     done = [one for work in step.settled for one in _deliveries(work)]
                     self._intake.settle(done[-1].tag, sum(one.size_bytes for one in done))
-                self._say_what_is_held_back()
+                self._say_whether_the_breaker_is_open()
                 for work in step.writes:
                     writing.create_task(self._perform(work))
                 if step.is_drained:
@@ -109,10 +117,16 @@ class StreamConsumer:
         self._core.drain()
         self._woken.set()
 
-    def _say_what_is_held_back(self) -> None:
-        if self._core.held_back and not self._is_holding_back:
-            log.error("call a person", stream=self._reader.stream.name, reason=self._core.held_back)
-        self._is_holding_back = self._core.held_back is not None
+    def _say_whether_the_breaker_is_open(self) -> None:
+        breaker, stream = self._core.breaker, self._reader.stream.name
+        if breaker.is_open and not self._is_parking:
+            advice = "find the cause, then `weir dead-letters release`"
+            log.error(
+                "operator action required: messages are parked", stream=stream, reason=breaker.reason, advice=advice
+            )
+        elif self._is_parking and not breaker.is_open:
+            log.info("messages that fail are dead-lettered again", stream=stream)
+        self._is_parking = breaker.is_open
 
     def _deliver(self, message: Message) -> None:
         self._core.deliver(self._reader.take(message), _now())
@@ -130,19 +144,31 @@ class StreamConsumer:
             writers = [await self._free.get() for _ in range(len(self._writers) if work.is_alone else 1)]
         writer = self._writers[0] if work.is_alone else writers[0]  # who remembers what could not be acquitted
         try:
-            dead = await self._write_alone(writer, work) if work.is_alone else await self._write_batch(writer, work)
+            if work.park:
+                await self._parking.park([one.message for one in _deliveries(work) if one.message is not None])
+                self._core.parked(work, _now())
+            else:
+                alone = work.is_alone
+                dead = await self._write_alone(writer, work) if alone else await self._write_batch(writer, work)
+                self._core.written(work, _now(), dead=dead)
         except WeirError as error:
-            if isinstance(error, Misconfigured):
-                log.error("cannot write: call a person", stream=self._reader.stream.name, reason=str(error))
-            elif not isinstance(error, InvalidRecord | HeldBack):
-                log.warning("waiting to write", stream=self._reader.stream.name, reason=str(error))
+            self._say_why(work, error)
             self._core.failed(work, error, _now())
-        else:
-            self._core.written(work, dead=dead)
         finally:
             for one in writers:
                 self._free.put_nowait(one)
             self._woken.set()
+
+    def _say_why(self, work: Work, error: WeirError) -> None:
+        stream, reason = self._reader.stream.name, str(error)
+        if work.park:
+            log.error(
+                "operator action required: nothing can be parked, the stream stands still", stream=stream, reason=reason
+            )
+        elif isinstance(error, Misconfigured):
+            log.error("operator action required: nothing can be written", stream=stream, reason=reason)
+        elif not isinstance(error, InvalidRecord | ToBeParked):
+            log.warning("waiting to write", stream=stream, reason=reason)
 
     async def _write_alone(self, writer: Writer, work: Work) -> int:
         """Write one message with which the consumer died before, or put it away when it did so again and again.
@@ -154,17 +180,16 @@ class StreamConsumer:
         async with self._alone:
             delivery = self._reader.read_suspect(suspect.message, await writer.suspects.attempt(receipt))
             try:
-                await self._resolve(writer, [delivery])
+                await resolve(writer, [delivery])
                 return await self._write(writer, [delivery], sift=work.sift)
             finally:
                 await writer.suspects.acquit(receipt)
 
     async def _write_batch(self, writer: Writer, work: Work) -> int:
-        """Write a batch, unless it turns out to hold what the guard holds back."""
+        """Write a batch, unless it turns out to hold what is to be parked."""
         deliveries = _deliveries(work)
-        await self._resolve(writer, deliveries)
-        if self._core.holds_back and any(one.is_dead for one in deliveries):
-            raise HeldBack("nothing of a message can be written, as of nearly every one")
+        await resolve(writer, deliveries)
+        self._keep_what_is_to_be_parked(deliveries)
         return await self._write(writer, deliveries, sift=work.sift)
 
     async def _write(self, writer: Writer, deliveries: Sequence[Delivery], *, sift: bool) -> int:
@@ -175,7 +200,12 @@ class StreamConsumer:
             await self._write_without_dead(writer, deliveries[0])
         else:
             await self._write_all(writer, deliveries)
-        return sum(one.is_dead for one in deliveries)
+        return sum(one.is_dead and not one.is_released for one in deliveries)
+
+    def _keep_what_is_to_be_parked(self, deliveries: Sequence[Delivery]) -> None:
+        """Raise ToBeParked when nothing of a message can be written, as of nearly every one."""
+        if self._core.breaker.is_open and any(one.is_dead and not one.is_released for one in deliveries):
+            raise ToBeParked("nothing of a message can be written, as of nearly every one")
 
     async def _write_all(self, writer: Writer, deliveries: Sequence[Delivery]) -> None:
         """Write; what brings another body under a key that is taken is dead-lettered first."""
@@ -190,7 +220,9 @@ class StreamConsumer:
                 return
 
     async def _write_without_dead(self, writer: Writer, delivery: Delivery) -> None:
-        await self._dead_letters.publish(await writer.find_dead(delivery))
+        found = await writer.find_dead(delivery)
+        self._keep_what_is_to_be_parked([delivery])
+        await self._dead_letters.publish(found)
         try:
             await self._write_all(writer, [delivery])
         except InvalidRecord as fault:
@@ -206,16 +238,6 @@ class StreamConsumer:
         if parts:
             seen = await writer.seen(parts)
             await self._dead_letters.publish([part for part in parts if part.receipt not in seen])
-
-    async def _resolve(self, writer: Writer, deliveries: Sequence[Delivery]) -> None:
-        """Encode JSON bodies, which needs the keys of their devices."""
-        waiting = [delivery for delivery in deliveries if delivery.submission is not None]
-        if not waiting:
-            return
-        ids = {device_id for one in waiting if one.submission for device_id in one.submission.device_ids}
-        keys = await writer.device_keys(ids)
-        for delivery in waiting:
-            await asyncio.to_thread(delivery.resolve, keys)
 
 
 def _deliveries(work: Work) -> Sequence[Delivery]:

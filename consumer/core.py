@@ -12,7 +12,7 @@ from enum import Enum, auto
 from itertools import groupby
 from typing import Protocol
 
-from consumer.guard import Guard
+from consumer.breaker import Breaker
 from shared.errors import InvalidRecord, WeirError
 
 #: Waits after a fault that is no record's own; the wait doubles with each one in a row, up to the second.
@@ -34,9 +34,13 @@ class Delivery(Protocol):
     def is_dead(self) -> bool:
         """Whether nothing of it can be written, as far as one can see by now."""
 
+    @property
+    def is_released(self) -> bool:
+        """Whether it was parked before and a person had it tried again: it is not parked once more."""
 
-class HeldBack(WeirError):
-    """What could be seen to be dead only once it was looked into is not dead-lettered now."""
+
+class ToBeParked(WeirError):
+    """A message could be seen to be dead only once it was looked into, and the breaker is open."""
 
 
 class State(Enum):
@@ -47,19 +51,19 @@ class State(Enum):
 
 @dataclass(eq=False, slots=True)
 class Work:
-    """Deliveries that are written together. One whose record is at fault is sifted: its dead records are found."""
+    """Deliveries that are written together. One whose record is at fault is sifted: its dead records are found.
+
+    What is dead while the breaker is open is parked instead: given to the broker again, in another queue.
+    """
 
     deliveries: Sequence[Delivery]
     state: State = State.READY
     sift: bool = False
+    park: bool = False
 
     @property
     def is_alone(self) -> bool:
-        return self.deliveries[0].is_suspect
-
-    @property
-    def is_dead(self) -> bool:
-        return self.sift or any(one.is_dead for one in self.deliveries)
+        return self.deliveries[0].is_suspect and not self.park
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +88,12 @@ class Core:
     """
 
     def __init__(
-        self, *, batch_limit: int, batch_wait: float, writers: int, guard: Guard, chance: random.Random
+        self, *, batch_limit: int, batch_wait: float, writers: int, breaker: Breaker, chance: random.Random
     ) -> None:
         self._batch_limit = batch_limit
         self._batch_wait = batch_wait
         self._writers = writers
-        self._guard = guard
+        self.breaker = breaker
         self._chance = chance
         self._arrived: deque[tuple[float, Delivery]] = deque()
         self._records = 0
@@ -97,13 +101,6 @@ class Core:
         self._wait = FIRST_WAIT
         self._resume_at = 0.0
         self._draining = False
-        #: Why something dead is in hand and not dead-lettered, if it is so.
-        self.held_back: str | None = None
-
-    @property
-    def holds_back(self) -> bool:
-        """Whether what is dead is to be held back."""
-        return self._guard.is_tripped
 
     def deliver(self, delivery: Delivery, now: float) -> None:
         self._arrived.append((now, delivery))
@@ -119,11 +116,18 @@ class Core:
         """No more will be delivered: what is in hand is due at once."""
         self._draining = True
 
-    def written(self, work: Work, *, dead: int = 0) -> None:
-        """All of it is committed, or was before; of `dead` of its deliveries no record could be."""
+    def written(self, work: Work, now: float, *, dead: int = 0) -> None:
+        """All of it is committed, or was before; of `dead` of its deliveries, released ones apart, no record could be."""
         work.state = State.WRITTEN
         self._wait = FIRST_WAIT
-        self._guard.count(good=len(work.deliveries) - dead, dead=dead)
+        good = sum(not one.is_released for one in work.deliveries) - dead
+        self.breaker.count(good=good, dead=dead, now=now)
+
+    def parked(self, work: Work, now: float) -> None:
+        """The broker has all of it in the parking queue."""
+        work.state = State.WRITTEN
+        self._wait = FIRST_WAIT
+        self.breaker.count(good=0, dead=len(work.deliveries), now=now)
 
     def failed(self, work: Work, fault: WeirError, now: float) -> None:
         """It was not written, or nobody knows: a record's fault is narrowed down, everything else is waited for."""
@@ -132,13 +136,16 @@ class Core:
         work.state = State.READY
         if isinstance(fault, InvalidRecord):
             self._narrow_down(work)
-        if isinstance(fault, InvalidRecord | HeldBack):
+        if isinstance(fault, ToBeParked):
+            work.park = work.sift  # of several, only those that are dead will be
+        if isinstance(fault, InvalidRecord | ToBeParked):
             return
         self._resume_at = now + self._wait * self._chance.uniform(0.5, 1.0)
         self._wait = min(self._wait * 2, LONGEST_WAIT)
 
     def next(self, now: float) -> Next:
         """Say what to do now. Whoever does it asks again when something has happened, or at the time given."""
+        self.breaker.look_at_the_clock(now)
         settled = []
         while self._work and self._work[0].state is State.WRITTEN:
             settled.append(self._work.popleft())
@@ -160,20 +167,22 @@ class Core:
         return None if ready is None or (ready.is_alone and writing) else ready
 
     def _ready(self) -> Work | None:
-        """Find the first work that waits to be written. While the guard is tripped, what is dead is held back."""
-        if not self._guard.is_tripped:
-            self.held_back = None
-            return next((work for work in self._work if work.state is State.READY), None)
-        self._separate_dead()
-        waiting = [work for work in self._work if work.state is State.READY]
-        self.held_back = self._guard.reason if any(work.is_dead for work in waiting) else None
-        return next((work for work in waiting if not work.is_dead), None)
+        """Find the first work that waits to be written, or to be parked while the breaker is open."""
+        if self.breaker.is_open:
+            self._separate_dead()
+        found = next((work for work in self._work if work.state is State.READY), None)
+        if found is not None and not self.breaker.is_open:
+            found.park = False
+        return found
 
     def _separate_dead(self) -> None:
-        """Make work of its own of what is dead, so that nothing good is held back with it."""
+        """Make work of its own of what is dead, to be parked, so that nothing good goes with it."""
         for work in [one for one in self._work if one.state is State.READY and not one.sift]:
-            runs = [Work(list(run)) for _, run in groupby(work.deliveries, key=lambda one: one.is_dead)]
-            if len(runs) > 1:
+            runs = [
+                Work(list(run), park=is_dead)
+                for is_dead, run in groupby(work.deliveries, key=lambda one: one.is_dead and not one.is_released)
+            ]
+            if len(runs) > 1 or runs[0].park:
                 self._replace(work, runs)
 
     def _gather(self, now: float, *, is_idle: bool) -> bool:

@@ -2,29 +2,29 @@
 
 import asyncio
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID
 
 from pamqp.commands import Basic
 from pamqp.common import FieldTable
 
+from consumer.confirmed import ConfirmedPublisher
 from consumer.deliveries import DeadRecord, Part
-from shared.broker.connection import BrokerConnection, blocked
 from shared.broker.messages import PERSISTENT, letter_id
-from shared.errors import BrokerUnavailable
 from shared.streams.stream import DEAD_EXCHANGE, Stream
 
+#: Longest reason, in characters: headers must fit one frame, of which a broker may insist on 4,096 bytes.
+REASON = 700
 #: Letters that wait for their confirm at the same time.
 IN_FLIGHT = 100
 
 
 class DeadLetters:
-    """Publishes dead letters of one stream, on a connection of its own: an alarm must not stop the acks."""
+    """Publishes dead letters of one stream."""
 
-    def __init__(self, stream: Stream, connection: BrokerConnection, deadline: timedelta) -> None:
+    def __init__(self, stream: Stream, publisher: ConfirmedPublisher) -> None:
         self._stream = stream
-        self._connection = connection
-        self._deadline = deadline.total_seconds()
+        self._publisher = publisher
 
     async def publish(self, parts: Iterable[Part]) -> int:
         """Publish the dead records of these parts, as far as they are not, and wait for each confirm; return how many.
@@ -48,7 +48,7 @@ class DeadLetters:
             "receipt": str(receipt),
             "index": -1 if record.index is None else record.index,
             "code": record.code,
-            "reason": record.reason,
+            "reason": record.reason[:REASON],
             "at": datetime.now(UTC).isoformat(),
         }
         properties = Basic.Properties(
@@ -58,13 +58,4 @@ class DeadLetters:
             delivery_mode=PERSISTENT,
             headers=headers,
         )
-        try:
-            async with asyncio.timeout(self._deadline):
-                channel = await self._connection.channel()
-                if self._connection.blocked:
-                    raise blocked()
-                await channel.publish(DEAD_EXCHANGE, self._stream.name, record.body, properties)
-        except TimeoutError as error:
-            if self._connection.fault is None and not self._connection.blocked:
-                self._connection.reset()  # it takes letters and confirms none
-            raise self._connection.fault or BrokerUnavailable("no confirm for a dead letter") from error
+        await self._publisher.publish(DEAD_EXCHANGE, self._stream.name, record.body, properties)

@@ -14,6 +14,7 @@ from consumer.intake import deaths
 from consumer.told import Told
 from shared.broker.content import Message
 from shared.broker.messages import DIGESTS, KEYED, foreign_receipt, segments
+from shared.broker.parked import RELEASED
 from shared.errors import InvalidRecord, TooLarge
 from shared.streams.decoding import EXPLANATIONS
 from shared.streams.stream import COPY, JSON, PG_EPOCH, Stream, Submission, TimeBounds, microseconds
@@ -77,6 +78,7 @@ class Suspect:
     records: int = 1
     is_suspect: bool = True
     is_dead: bool = False
+    is_released: bool = False
 
     @property
     def tag(self) -> int:
@@ -100,6 +102,12 @@ class Delivery:
     reached: int = 0
     #: A JSON body that waits for its devices' keys.
     submission: Submission | None = None
+    #: As it came, should it have to be parked.
+    message: Message | None = None
+
+    @property
+    def is_released(self) -> bool:
+        return self.message is not None and bool((self.message.properties.headers or {}).get(RELEASED))
 
     @property
     def records(self) -> int:
@@ -184,7 +192,7 @@ class Reader:
             with suppress(InvalidRecord):
                 told = Told.of(message)
         parts = [Part(receipt, told.records, b"", [dead])]
-        return Delivery(message.tag, len(message.body), told.minute, parts, told.series, told.reached)
+        return Delivery(message.tag, len(message.body), told.minute, parts, told.series, told.reached, message=message)
 
     def receipt_of(self, message: Message) -> UUID:
         """The receipt of a message; one without an id is known by its body, so that it is dead-lettered once."""
@@ -207,7 +215,7 @@ class Reader:
         except ValueError as error:
             raise InvalidRecord("malformed", None, "the headers do not fit the body") from error
         parts = [Part(one.receipt, one.records, message.body[one.start : one.end], digest=one.digest) for one in found]
-        return Delivery(message.tag, len(message.body), told.minute, parts, told.series, told.reached)
+        return Delivery(message.tag, len(message.body), told.minute, parts, told.series, told.reached, message=message)
 
     def _foreign(self, receipt: UUID, message: Message) -> Delivery:
         if message.properties.message_id is None:
@@ -221,4 +229,4 @@ class Reader:
             raise InvalidRecord("too_large", None, str(error)) from error
         minute = int(PG_EPOCH.timestamp() + now / 1_000_000) // 60
         own = [Part(receipt, 0, b"")]
-        return Delivery(message.tag, len(message.body), minute, own, submission=submission)
+        return Delivery(message.tag, len(message.body), minute, own, submission=submission, message=message)

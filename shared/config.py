@@ -129,7 +129,8 @@ class Settings(BaseSettings):
     intake_limit_bytes: Bytes = 128 * 1024 * 1024
     #: Connections over which a consumer writes each stream; more than one is used only while there is a backlog.
     writers: Annotated[int, Field(gt=0, le=16)] = 2
-    #: Messages in a row of which nothing can be written, after which no more are dead-lettered but held back.
+    #: Messages in a row of which nothing can be written, after which no more are dead-lettered but parked; nine in ten of
+    #: the last ten times as many have the same effect.
     dead_in_a_row: Count = 1000
     #: One transaction of the consumer, measured on our side: a frozen server answers nothing.
     write_deadline: Span = timedelta(seconds=60)

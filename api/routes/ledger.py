@@ -23,7 +23,8 @@ _SPAN = timedelta(hours=1)
 
 
 class Queue(BaseModel):
-    """Messages, not records. None: it cannot be known; without a management API that is so for `unacked`.
+    """Messages, not records. None: it cannot be known; without a management API that is so for `unacked`. `parked` are
+    those that failed while nearly every message did: their records are in flight until they are released.
 
     `empty` is true only where that is certain: a slow queue says 0, too. `consumers` is the broker's count: a process of
     ours counts twice once it takes its whole prefetch.
@@ -33,6 +34,7 @@ class Queue(BaseModel):
     ready: int | None
     consumers: int | None
     unacked: int | None
+    parked: int | None
     empty: bool | None
 
 
@@ -91,6 +93,7 @@ async def _of_stream(services: Services, stream: Stream, since: datetime) -> Str
             ready=queue.ready,
             consumers=queue.consumers,
             unacked=queue.unacked,
+            parked=queue.parked,
             empty=queue.is_empty,
         ),
         in_flight=sum(one.in_flight for one in found),

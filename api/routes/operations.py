@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import timedelta
-from functools import partial
 from typing import Literal
 
 from fastapi import APIRouter, Response
@@ -12,6 +11,7 @@ from sqlalchemy import text
 
 from api.dependencies import Services, ServicesOf
 from shared.broker import topology
+from shared.broker.channel import Channel
 from shared.database import translated
 from shared.errors import WeirError
 from shared.streams import STREAMS
@@ -29,12 +29,14 @@ class Readiness(BaseModel):
     """Ready when broker and database are `ok`; otherwise they say what they lack.
 
     `topology` says what about queues and policies is not as designed, for its operator: readings are taken all the same.
+    `parked` says for each stream how many messages failed while nearly every message did, and wait for an operator.
     """
 
     ready: bool
     broker: str
     database: str
     topology: str
+    parked: dict[str, int]
 
 
 @router.get("/healthz")
@@ -46,11 +48,13 @@ async def alive() -> Health:
 @router.get("/readyz", responses={503: {"model": Readiness}})
 async def ready(response: Response, services: ServicesOf) -> Readiness:
     """Tell whether a reading would be kept now: broker connected and not blocked, topology there, database reachable."""
-    broker, database = await asyncio.gather(_broker(services), _database(services))
+    (broker, parked), database = await asyncio.gather(_broker(services), _database(services))
     is_ready = broker == database == "ok"
     if not is_ready:
         response.status_code = 503
-    return Readiness(ready=is_ready, broker=broker, database=database, topology=services.inspection.verdict)
+    return Readiness(
+        ready=is_ready, broker=broker, database=database, topology=services.inspection.verdict, parked=parked
+    )
 
 
 @router.get("/metrics", include_in_schema=False)
@@ -58,12 +62,20 @@ def metrics() -> Response:
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
-async def _broker(services: Services) -> str:
+async def _broker(services: Services) -> tuple[str, dict[str, int]]:
+    """Say how the broker is, and how many messages are parked in each stream."""
+    parked: dict[str, int] = {}
+
+    async def look(channel: Channel) -> None:
+        await topology.check(channel, STREAMS)
+        for stream in STREAMS:
+            parked[stream.name] = await channel.ready_messages(stream.parked_queue)
+
     try:
-        await services.broker.check(partial(topology.check, streams=STREAMS), _DEADLINE)
+        await services.broker.check(look, _DEADLINE)
     except WeirError as error:
-        return str(error)
-    return "ok"
+        return str(error), parked
+    return "ok", parked
 
 
 async def _database(services: Services) -> str:

@@ -19,7 +19,19 @@ from shared.streams import STREAMS
 
 #: A consumer may wait for its database this long before the broker takes its messages away.
 LEAST_CONSUMER_TIMEOUT = timedelta(hours=12)
-_NAMES = ("topology", "policies", "consumers", "workers", "consumer timeout", "dead letters", "alarms", "broker disk")
+_NAMES = (
+    "topology",
+    "policies",
+    "consumers",
+    "workers",
+    "consumer timeout",
+    "dead letters",
+    "parked",
+    "alarms",
+    "broker disk",
+)
+#: Share of its bytes from which a parking queue counts as full: a refused message may need more than is left.
+FULL = 0.95
 _REACH = "see that WEIR_MANAGEMENT_URL is right and its user has the tag monitoring"
 _LOAD = "load deploy/rabbitmq/definitions.json: `rabbitmqctl import_definitions`"
 
@@ -34,6 +46,7 @@ def checks(management: Management | None, prefetch: int) -> list[Check]:
         lambda: _workers(management),
         lambda: _consumer_timeout(management),
         lambda: _dead_letters(management),
+        lambda: _parked(management),
         lambda: _alarms(management),
         lambda: _disk(management),
     )
@@ -132,6 +145,20 @@ def _dead_letters(management: Management) -> Check:
     if waiting:
         return warn("dead letters", waiting, "each says in its headers why, and of which receipt it was")
     return ok("dead letters", "none wait")
+
+
+def _parked(management: Management) -> Check:
+    found = {stream.name: management.queue(stream.parked_queue) for stream in STREAMS}
+    counts = {name: queue.get("messages", 0) for name, queue in found.items() if queue.get("messages")}
+    if not counts:
+        return ok("parked", "no message is")
+    messages = ", ".join(f"{count:,} of {name}" for name, count in counts.items())
+    advice = f"see the consumer's log for the cause, mend it, then `weir dead-letters release {next(iter(counts))}`"
+    for name in counts:
+        limit = (found[name].get("effective_policy_definition") or {}).get("max-length-bytes")
+        if limit and found[name].get("message_bytes", 0) >= FULL * limit:
+            return fail("parked", f"{messages}; {found[name]['name']} is full, so the stream stands still", advice)
+    return warn("parked", f"{messages} failed while nearly every message did, and wait in the broker", advice)
 
 
 def _alarms(management: Management) -> Check:

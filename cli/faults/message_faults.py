@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
 from random import Random
 from signal import Signals
+from uuid import uuid4
 
 from pamqp.commands import Basic
 from pamqp.common import FieldTable
@@ -20,7 +21,7 @@ from shared.broker.messages import PERSISTENT, Group
 from shared.streams import STREAMS, Stream
 from shared.streams.stream import COPY, JSON
 
-MESSAGES, RECORDS_EACH, LETTERS = 10, 40, 100
+MESSAGES, RECORDS_EACH, LETTERS, UNREADABLE = 10, 40, 100, 2_000
 #: A consumer that is killed by a body with these words in it.
 FRAGILE, KILLS = CHECKOUT / "tests" / "crash_on_marker.py", b"kills whoever reads it"
 QUARANTINE_SECONDS = 60
@@ -40,6 +41,24 @@ def many_bad_rows(weir: Weir, chance: Random) -> None:
     for bad in (1, RECORDS_EACH // 2, RECORDS_EACH):
         for numbered in weir.numbered.values():
             _publish(weir, numbered, chance, bad)
+
+
+@fault("good-behind-many-bad", "36", settings={"WEIR_DEAD_IN_A_ROW": "100", "WEIR_PREFETCH": "500"})
+def good_behind_many_bad(weir: Weir, chance: Random) -> None:
+    """2,000 messages of each stream that nobody can read: good ones go on behind them, and what is parked is released."""
+    for stream in STREAMS:
+        unreadable = [(_ours(str(uuid4()), 1, f"{stream.name}/99"), b"\0") for _ in range(UNREADABLE)]
+        weir.publish_malformed(stream, unreadable)
+    time.sleep(chance.uniform(0, 2))
+    weir.services.restart("consumer", chance.choice([Signals.SIGTERM, Signals.SIGKILL]))
+    for stream in STREAMS:
+        numbered = weir.numbered[stream.name]
+        before = weir.ever_stored(stream)
+        weir.publish_group(numbered, weir.log.take(RECORDS_EACH), [])
+        weir.wait_for(lambda: weir.ever_stored(stream) > before, "good records are stuck", QUARANTINE_SECONDS)  # noqa: B023
+    weir.wait_for(lambda: weir.queued() == 0, "what is bad is not parked", QUARANTINE_SECONDS)
+    weir.expect(weir.parked() > 0, "nothing was parked")
+    weir.wait_for(weir.release, "what was parked is not released", QUARANTINE_SECONDS)
 
 
 @fault("message-that-kills", "23", starred=True, ends_processes=True)

@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import cycle, islice
 from random import Random
@@ -14,10 +15,13 @@ from cli.faults.fault import fault
 from cli.faults.outcome import UNAVAILABLE, cut_before
 from cli.faults.proxy import Trap
 from cli.faults.senders import BURST, STEADY, Moment, Senders
+from cli.faults.services import CHECKOUT
 from cli.faults.weir import Weir
 from cli.programs import HOST
 from shared.streams import STREAMS
 
+#: An API of which a publisher fails after some seconds.
+FAILING, DEATHS_SECONDS = CHECKOUT / "tests" / "crash_publisher.py", 60
 _OVERLOAD = Moment("overload", 150, 0.0, 20)
 
 
@@ -97,6 +101,37 @@ def same_key_in_parallel(weir: Weir, chance: Random) -> None:
             thread.join()
     for one in senders:
         one.close()
+
+
+@fault("background-task-died", "53", cuts_senders=True, ends_processes=True)
+def background_task_died(weir: Weir, chance: Random) -> None:
+    """A publisher of the API fails as by a programming error, again and again: the API ends and is started anew."""
+    weir.services.replace("api", FAILING)
+    weir.services.restart("api")
+    deaths = weir.services.restarts["api"] + chance.randint(2, 3)
+    weir.wait_for(lambda: weir.services.restarts["api"] >= deaths, "the API did not end", DEATHS_SECONDS)
+    weir.services.restore("api")
+    weir.services.restart("api")
+    weir.wait_for(weir.is_ready, "the API is not ready")
+
+
+@fault("small-frames", "5", quick=True)
+def small_frames(weir: Weir, chance: Random) -> None:
+    """The broker agrees to frames of 4,096 bytes only, while 150 keyed submissions come at the same time, several times."""
+    weir.ctl("eval", "application:set_env(rabbit, frame_max, 4096).")
+    try:
+        weir.ctl("close_all_connections", "--vhost", weir.name, "fault")
+        for _ in range(chance.randint(2, 4)):
+            for numbered in weir.numbered.values():
+                senders = [weir.sender() for _ in range(150)]
+                sent = [one.submit(numbered, 1, key=str(uuid4())) for one in senders]
+                with ThreadPoolExecutor(len(senders)) as threads:
+                    list(threads.map(lambda one, what: one.attempt(*what), senders, sent))
+                for one in senders:
+                    one.close()
+    finally:
+        weir.ctl("eval", "application:set_env(rabbit, frame_max, 131072).")
+        weir.ctl("close_all_connections", "--vhost", weir.name, "healed")
 
 
 #: Of each at most 200 at one time.

@@ -44,6 +44,10 @@ class Services:
         """Let the next that are started run this program, which does what the module does and more."""
         self._programs[module] = program
 
+    def restore(self, module: str) -> None:
+        """Let the next that are started run the module itself again."""
+        self._programs.pop(module, None)
+
     def start(self, name: str) -> None:
         module = name.partition("-")[0]
         program = [str(self._programs[module])] if module in self._programs else ["-m", module]

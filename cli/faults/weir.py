@@ -175,6 +175,23 @@ class Weir:
         streams = STREAMS if stream is None else (stream,)
         return sum(letters.ready(self.amqp_url, one.queue) for one in streams)
 
+    def parked(self) -> int:
+        """How many messages are parked, of all streams."""
+        return sum(letters.ready(self.amqp_url, one.parked_queue) for one in STREAMS)
+
+    def release(self) -> bool:
+        """Have what is parked tried again, as much as one request of each stream does; whether nothing is left."""
+        for stream in STREAMS:
+            self.http.post(
+                "/ops/parked/release", json={"stream": stream.name}, timeout=READY_SECONDS
+            ).raise_for_status()
+        return self.parked() == 0
+
+    def ever_stored(self, stream: Stream) -> int:
+        """How many records of a stream were stored by now."""
+        ((count,),) = self.sql(f"SELECT coalesce(sum(stored), 0) FROM ledger_stored WHERE stream = '{stream.name}'")  # noqa: S608
+        return int(count)
+
     def policy(self, stream: Stream) -> str | None:
         """The name of the policy that its queue has."""
         name: str | None = self._queue(stream.queue).get("policy")

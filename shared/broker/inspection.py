@@ -23,13 +23,16 @@ def faults(management: Management, streams: Iterable[Stream]) -> list[str]:
     """Say what is not as designed, a sentence each. Blocks. Raises WeirError when it cannot be found out."""
     found = []
     for stream in streams:
-        for exchange, queue in ((EXCHANGE, stream.queue), (DEAD_EXCHANGE, stream.dead_queue)):
+        queues = ((EXCHANGE, stream.queue), (DEAD_EXCHANGE, stream.dead_queue), (None, stream.parked_queue))
+        for exchange, queue in queues:
             try:
                 description = management.queue(queue)
             except NotFound:
                 found.append(f"queue {queue} is missing")
                 continue
             found += of_queue(description, may_give_up=queue == stream.dead_queue)
+            if exchange is None:  # the default exchange leads to every queue by its name
+                continue
             bindings = management.get(f"bindings/{{vhost}}/e/{exchange}/q/{queue}")
             if not any(one.get("routing_key") == stream.name for one in bindings):
                 found.append(f"queue {queue} is not bound to exchange {exchange}")

@@ -1,4 +1,4 @@
-"""What stands in the broker: two exchanges, and for each stream a queue and a queue for its dead letters.
+"""What stands in the broker: two exchanges, and for each stream a queue, one for its dead letters and one for what is parked.
 
 Queues carry one argument, their type, because arguments can never be changed. Bounds are policies, in
 deploy/rabbitmq/definitions.json.
@@ -18,6 +18,7 @@ async def declare(channel: Channel, streams: Iterable[Stream]) -> None:
         for exchange, queue in ((EXCHANGE, stream.queue), (DEAD_EXCHANGE, stream.dead_queue)):
             await channel.declare_queue(queue, "quorum")
             await channel.bind(queue, exchange, stream.name)
+        await channel.declare_queue(stream.parked_queue, "quorum")
 
 
 async def check(channel: Channel, streams: Iterable[Stream]) -> None:
@@ -25,5 +26,5 @@ async def check(channel: Channel, streams: Iterable[Stream]) -> None:
     for exchange in (EXCHANGE, DEAD_EXCHANGE):
         await channel.declare_exchange(exchange, passive=True)
     for stream in streams:
-        for queue in (stream.queue, stream.dead_queue):
+        for queue in (stream.queue, stream.dead_queue, stream.parked_queue):
             await channel.ready_messages(queue)

@@ -151,6 +151,10 @@ class Stream:
         return f"{self.queue}.dead"
 
     @property
+    def parked_queue(self) -> str:
+        return f"{self.queue}.parked"
+
+    @property
     def identities(self) -> str:
         """The table of the identities that are stored; also of records that are sealed, or gone."""
         return f"{self.identity}s"

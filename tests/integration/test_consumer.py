@@ -65,27 +65,6 @@ async def test_another_body_under_a_key_is_a_dead_letter_of_its_own(weir: Weir) 
     weir.wait_for(lambda: weir.queue(READINGS.dead_queue).get("messages") == 0)
 
 
-@pytest.mark.parametrize("kind", ["unknown version", "unknown device"])
-async def test_when_every_message_fails_they_stay_in_the_queue_and_good_ones_go_on(weir: Weir, kind: str) -> None:
-    weir.environment |= {"WEIR_DEAD_IN_A_ROW": "5", "WEIR_BATCH_LIMIT": "5"}
-    body, properties = garbled(message_type="readings/99")
-    if kind == "unknown device":
-        body = json.dumps([{"device_id": str(uuid4()), "x": 1, "y": 2, "z": 3}]).encode()
-        properties = Basic.Properties(content_type="application/json", delivery_mode=2)
-    weir.start("consumer")
-    async with channel_to(weir.amqp_url) as channel:
-        for number in range(40):
-            properties.message_id = str(uuid4())
-            await channel.publish(EXCHANGE, READINGS.name, body, properties)
-            if number == 20:
-                weir.wait_for(lambda: weir.scalar("SELECT count(*) FROM receipts") >= 5)
-        weir.wait_for(lambda: "nearly every message fails" in weir.log("consumer"))
-        await publish_group(channel, group_of(([row(1, NOON, 1.0)], None)))
-        weir.wait_until_stored(1)
-        dead = weir.scalar("SELECT count(*) FROM receipts WHERE dead IS NOT NULL")
-        assert 5 <= dead < 40
-
-
 def garbled(**changes: object) -> tuple[bytes, Basic.Properties]:
     group = group_of(([row(1, NOON, 1.0)], None))
     properties = group.properties()

@@ -19,7 +19,7 @@ def simulate(seed):
             world.check()
         world.is_faulty = False
         for _ in range(STEPS_TO_SETTLE):
-            if not world.queue and not world.unacked:
+            if not world.queue and not world.unacked and not world.parked:
                 break
             world.happen()
         world.check()
@@ -46,4 +46,6 @@ def test_seeds_reach_what_they_are_for():
     assert sum(world.crashes for world in worlds) > 300
     assert sum(any(index is None for _, index in world.letters) for world in worlds) > 50  # quarantined
     assert sum(any(index is not None for _, index in world.letters) for world in worlds) > 100
+    assert sum(world.parkings for world in worlds) > 300
+    assert sum(world.openings for world in worlds) > 100
     assert sum(world.writers > 1 for world in worlds) > 100

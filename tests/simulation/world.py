@@ -8,9 +8,9 @@ import random
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from consumer.core import Core, Work
+from consumer.breaker import Breaker
+from consumer.core import Core, ToBeParked, Work
 from consumer.deliveries import ATTEMPTS, SUSPECT_AFTER
-from consumer.guard import Guard
 from shared.errors import BrokerUnavailable, DatabaseUnavailable, InvalidRecord, Misconfigured, PublishRefused
 
 #: Faults of a moment, and what each of them says.
@@ -25,6 +25,8 @@ class Message:
     records: int
     bad: frozenset[int]
     kills: bool
+    #: Whether it can be seen at once that nothing of it can be written.
+    is_unreadable: bool = False
 
 
 @dataclass
@@ -32,7 +34,9 @@ class Delivery:
     tag: int
     message: Message
     is_suspect: bool
+    #: Seen at once, as where a message cannot be read, or only once it was looked into.
     is_dead: bool = False
+    is_released: bool = False
 
     @property
     def records(self):
@@ -61,28 +65,44 @@ class World:
     letters: set = field(default_factory=set)
     unacked: dict[int, Message] = field(default_factory=dict)
     deaths: Counter = field(default_factory=Counter)
+    #: What stands in the parking queue, some of it twice; and what a person has had tried again.
+    parked: list[Message] = field(default_factory=list)
+    released: set[int] = field(default_factory=set)
+    #: How many were parked, and how often the breaker opened.
+    parkings: int = 0
+    openings: int = 0
 
     def __post_init__(self):
         self.chance = random.Random(self.seed)
+        #: After a bad deploy nearly every message fails.
+        self.is_bad_deploy = self.chance.random() < 0.2
         self.messages = [self._message(number) for number in range(self.chance.randint(1, 25))]
         self.queue = deque(self.messages)
         self.prefetch = self.chance.choice((1, 3, 10, 100))
         self.limit = self.chance.choice((1, 5, 20))
         self.writers = self.chance.randint(1, 3)
         self.trouble = self.chance.choice((0.0, 0.05, 0.3))
+        self.in_a_row = self.chance.choice((1, 2, 5, 1000))
         self.crashes = 0
         self.start()
 
     def _message(self, number):
         records = self.chance.randint(1, 4)
-        share = self.chance.choice((0, 0, 0.5))
+        share = self.chance.choice((0, 0, 0.5, 1))
+        if self.is_bad_deploy and self.chance.random() < 0.9:
+            share = 1
         bad = frozenset(index for index in range(records) if self.chance.random() < share)
-        return Message(number, records, bad, kills=self.chance.random() < 0.03)
+        is_unreadable = len(bad) == records and self.chance.random() < 0.5
+        return Message(number, records, bad, self.chance.random() < 0.03, is_unreadable)
 
     def start(self):
         """A new process, on a new channel."""
-        guard = Guard(in_a_row=1000)
-        self.core = Core(batch_limit=self.limit, batch_wait=0.04, writers=self.writers, guard=guard, chance=self.chance)
+        breaker = Breaker(self.in_a_row)
+        if self.parked:
+            breaker.open(self.now, "parked before")
+        self.core = Core(
+            batch_limit=self.limit, batch_wait=0.04, writers=self.writers, breaker=breaker, chance=self.chance
+        )
         self.writes = []
         self.not_acquitted = set()
         self.is_draining = False
@@ -102,6 +122,8 @@ class World:
         actions = [self.pass_time, self.pass_time, self.deliver, self.deliver, self.deliver]
         if self.is_faulty and self.chance.random() < self.trouble:
             actions = [self.lose_channel, self.kill, self.drain]
+        if self.parked and self.chance.random() < 0.05:
+            actions = [self.release]
         self.chance.choice(actions)()
         self.obey()
 
@@ -110,7 +132,15 @@ class World:
             message = self.queue.popleft()
             self.tag += 1
             self.unacked[self.tag] = message
-            self.core.deliver(Delivery(self.tag, message, self.deaths[message.id] >= SUSPECT_AFTER), self.now)
+            is_suspect = self.deaths[message.id] >= SUSPECT_AFTER
+            is_dead, is_released = message.is_unreadable and not is_suspect, message.id in self.released
+            self.core.deliver(Delivery(self.tag, message, is_suspect, is_dead, is_released), self.now)
+
+    def release(self):
+        """A person has what is parked tried again."""
+        message = self.parked.pop(0)
+        self.released.add(message.id)
+        self.queue.append(message)
 
     def pass_time(self):
         """Go on to the next moment at which something is due."""
@@ -161,7 +191,9 @@ class World:
         for work in step.settled:
             for delivery in work.deliveries:
                 assert self.unacked.pop(delivery.tag) is delivery.message, "acked what was not in hand"
-                assert delivery.message.id in self.receipts, "acked before it was written"
+                known = delivery.message.id in self.receipts or delivery.message in [*self.parked, *self.queue]
+                known = known or delivery.message.id in self.released
+                assert known, "acked before it was written or parked"
         if step.settled:
             last = step.settled[-1].deliveries[-1].tag
             assert all(tag > last for tag in self.unacked), "ack of a prefix takes others along"
@@ -199,14 +231,36 @@ class World:
         return self.core is core
 
     def end(self, write):
-        fault = self._outcome(write.work)
+        was_open = self.core.breaker.is_open
+        fault = self._parked(write.work) if write.work.park else self._outcome(write.work)
         if fault == "death":
             self.die()
         elif write.core is self.core:
-            if fault is None:
-                write.core.written(write.work)
-            else:
+            if fault is not None:
                 write.core.failed(write.work, fault, self.now)
+            elif write.work.park:
+                write.core.parked(write.work, self.now)
+            else:
+                dead = sum(self._is_dead(one) and not one.is_released for one in write.work.deliveries)
+                write.core.written(write.work, self.now, dead=dead)
+            self.openings += self.core.breaker.is_open and not was_open
+
+    @staticmethod
+    def _is_dead(delivery):
+        return len(delivery.message.bad) == delivery.message.records
+
+    def _parked(self, work):
+        """Park all, some or none of it, and say what the consumer is told."""
+        for delivery in work.deliveries:
+            assert self._is_dead(delivery), "something good is parked"
+            assert not delivery.is_released, "what a person released is parked again"
+            if self.is_faulty and self.chance.random() < self.trouble:
+                return self.chance.choice(TRANSIENT)("a fault of the moment")
+            self.parked.append(delivery.message)
+            self.parkings += 1
+        if self.is_faulty and self.chance.random() < self.trouble:
+            return BrokerUnavailable("parked, but nobody knows")
+        return None
 
     def _outcome(self, work):
         """Commit or not, and say what the consumer is told: nothing, a fault, or that it is dead."""
@@ -226,11 +280,21 @@ class World:
             return None
         if self.is_faulty and self.chance.random() < self.trouble:
             return self.chance.choice(TRANSIENT)("a fault of the moment")
-        if any(message.bad and message.id not in self.receipts for message in messages) and not work.sift:
-            return InvalidRecord("23514", "x", "a record does not fit")
+        if fault := self._fault_of_a_record(work):
+            return fault
         self._commit(work)
         if self.is_faulty and self.chance.random() < self.trouble:
             return DatabaseUnavailable("committed, but nobody knows")
+        return None
+
+    def _fault_of_a_record(self, work):
+        new = [one for one in work.deliveries if one.message.id not in self.receipts]
+        for one in new if work.sift else ():
+            one.is_dead = self._is_dead(one)
+        if self.core.breaker.is_open and any(one.is_dead and not one.is_released for one in work.deliveries):
+            return ToBeParked("nothing of it can be written")
+        if any(one.message.bad for one in new) and not work.sift:
+            return InvalidRecord("23514", "x", "a record does not fit")
         return None
 
     def _commit(self, work):
@@ -259,6 +323,7 @@ class World:
         """Everything is stored or dead-lettered, and nothing is left in the queue."""
         assert not self.queue
         assert not self.unacked
+        assert not self.parked
         for message in self.messages:
             for index in range(message.records):
                 dead = (message.id, None) in self.letters or (message.id, index) in self.letters

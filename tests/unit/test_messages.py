@@ -37,7 +37,9 @@ def gather(sent):
     for number, (records, keyed) in enumerate(sent):
         rows = bytes([number + 1]) * records * SIZE
         kept_under = group.add(rows, records, uuid4() if keyed else None)
+        kept_under, _, place = kept_under.partition("?")
         assert (kept_under == group.receipt) is not keyed
+        assert bool(place) is not keyed
         expected[UUID(kept_under)] = expected.get(UUID(kept_under), b"") + rows
     return group, expected
 

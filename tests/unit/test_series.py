@@ -20,6 +20,7 @@ class Broker:
 
     blocked = False
     fault = None
+    frame_bytes = 131_072
 
     def __init__(self, *answers: WeirError | None):
         self._answers = list(answers)
