@@ -220,18 +220,14 @@ class StreamConsumer:
                 return
 
     async def _write_without_dead(self, writer: Writer, delivery: Delivery) -> None:
-        found = await writer.find_dead(delivery)
-        self._keep_what_is_to_be_parked([delivery])
-        await self._dead_letters.publish(found)
         try:
+            found = await writer.find_dead(delivery)
+            self._keep_what_is_to_be_parked([delivery])
+            await self._dead_letters.publish(found)
             await self._write_all(writer, [delivery])
-        except InvalidRecord as fault:
-            # No record of it is to blame, so it is the message as a whole.
-            await self._dead_letters.publish(delivery.condemn(fault))
-            try:
-                await self._write_all(writer, [delivery])
-            except InvalidRecord as error:
-                raise Misconfigured(f"not even the receipt of a message can be written: {error}") from error
+        except InvalidRecord as error:
+            # It would be found in none of the records again and again, without a pause.
+            raise Misconfigured(f"{error} (SQLSTATE {error.code}), and no record is to blame for it") from error
 
     async def _announce(self, writer: Writer, parts: Sequence[Part]) -> None:
         """Publish what was dead on arrival, unless an earlier delivery of it is written already."""

@@ -136,13 +136,6 @@ class Delivery:
             for one in encoded.rejected
         ]
 
-    def condemn(self, fault: InvalidRecord) -> list[Part]:
-        """Give the whole delivery up: it cannot be written, and no single record of it is to blame."""
-        for part in self.parts:
-            part.dead.append(DeadRecord(None, fault.code, str(fault), part.rows, COPY))
-            part.rows = b""
-        return self.parts
-
 
 @dataclass(frozen=True)
 class Reader:

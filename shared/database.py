@@ -40,11 +40,15 @@ T = TypeVar("T")
 _MEANING: dict[str, type[WeirError]] = {
     "08": DatabaseUnavailable,  # connection
     "25006": DatabaseUnavailable,  # read-only: a standby, or a disk being rescued
+    "25P03": DatabaseUnavailable,  # the session was ended: idle in its transaction for too long
+    "25P04": DatabaseUnavailable,  # the session was ended: its transaction took too long
     "40": DatabaseUnavailable,  # serialization failure, deadlock
     "53": DatabaseUnavailable,  # disk full, out of memory, too many connections
     "55P03": DatabaseUnavailable,  # lock not available
     "57": DatabaseUnavailable,  # shutdown, cancelled by a time-out
     "58": DatabaseUnavailable,  # the server's own I/O
+    # Classes that a record can be to blame for, and need not be: where the database refuses none of the records by itself,
+    # the consumer waits as for a fault of the database.
     "22": InvalidRecord,  # a value that does not fit
     "23": InvalidRecord,  # a constraint
     "54": InvalidRecord,  # a value beyond the server's limits: nested too deeply, too large for an index
