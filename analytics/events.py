@@ -7,10 +7,10 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import pyarrow as pa
-from pyarrow import csv
 from sqlalchemy import Connection
 
 from analytics import room
+from shared.binary_copy import BinaryCopy
 from shared.cold import manifest
 from shared.cold.manifest import ColdFile
 from shared.cold.store import Store
@@ -104,10 +104,18 @@ class Selection:
 
     def _copy(self, connection: Connection, query: str, parameters: dict[str, Any], step: Callable[[], None]) -> int:
         """Copy the rows of a query, and say how many they are."""
-        sink = _Watched(self._hot, step)
         cursor: Any = connection.connection.cursor()
         try:
-            cursor.copy_expert(f"COPY ({cursor.mogrify(query, parameters).decode()}) TO STDOUT (FORMAT csv)", sink)
+            with pa.ipc.new_stream(self._hot, self._schema) as spooled:
+
+                def take(batch: pa.RecordBatch) -> None:
+                    spooled.write_batch(batch)
+                    step()
+
+                rows = BinaryCopy(self._schema, take, most_rows=_STEP_ROWS, most_bytes=BLOCK_BYTES)
+                copying = f"COPY ({cursor.mogrify(query, parameters).decode()}) TO STDOUT (FORMAT binary)"
+                cursor.copy_expert(copying, rows)
+                rows.flush()
             self._hot.flush()
         except BaseException:
             connection.invalidate()  # or all that PostgreSQL still sends would be read first, to be thrown away
@@ -136,31 +144,9 @@ class Selection:
         return self.end if file.last >= self.end else None
 
     def _hot_batches(self) -> Iterator[pa.RecordBatch]:
-        if not self.hot_rows:
-            return  # which pyarrow takes for a fault
         self._hot.file.seek(0)
-        with csv.open_csv(
-            self._hot.file,
-            csv.ReadOptions(column_names=self._schema.names, block_size=BLOCK_BYTES),
-            csv.ParseOptions(newlines_in_values=True),
-            csv.ConvertOptions(column_types=self._schema, null_values=[]),
-        ) as reader:
+        with pa.ipc.open_stream(self._hot.file) as reader:
             yield from reader
-
-
-class _Watched:
-    """A spool that tells of what it takes, once for many rows: each comes by itself."""
-
-    def __init__(self, spool: Spool, step: Callable[[], None]) -> None:
-        self._spool = spool
-        self._step = step
-        self._rows = 0
-
-    def write(self, row: bytes) -> int:
-        self._rows += 1
-        if self._rows % _STEP_ROWS == 0:
-            self._step()
-        return self._spool.write(row)
 
 
 def local_day(days: Days) -> str:

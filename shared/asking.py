@@ -15,6 +15,10 @@ from shared.database import Job, translated
 from shared.ledger import queued
 from shared.scope import Scope
 
+#: Part of what a question is known by. Raise it whenever the same question over the same data gets another answer, or one
+#: of another form, so that none of before is given again. 2: hot texts with line breaks are no longer cut.
+ANSWERS = 2
+
 _AGO = text("SELECT statement_timestamp() - :ago")
 _NOW = text("SELECT clock_timestamp()")
 #: One asks a question at a time, so that none of many misses the job of the first.
@@ -36,7 +40,7 @@ def ask(
 
     It holds whatever was stored when the question came: now, or `since`, by time.monotonic(). Raises DatabaseUnavailable.
     """
-    question = hashlib.sha256(json.dumps([kind, parameters], sort_keys=True).encode()).digest()
+    question = hashlib.sha256(json.dumps([ANSWERS, kind, parameters], sort_keys=True).encode()).digest()
     with translated(), Session(engine, expire_on_commit=False) as session, session.begin():
         ago = timedelta(seconds=0 if since is None else time.monotonic() - since)
         came: datetime = session.execute(_AGO, {"ago": ago}).scalar_one()

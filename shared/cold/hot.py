@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import pyarrow as pa
-import pyarrow.csv as pv
 from sqlalchemy import Connection, text
 
+from shared.binary_copy import BinaryCopy
 from shared.cold import layout
 from shared.streams import Stream
 
@@ -19,7 +19,6 @@ EARLIEST = datetime.min.replace(tzinfo=UTC)
 #: Of the end of a day partition's name.
 _DAY_LENGTH = 8
 _PARTITIONS = text("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = to_regclass(:table)")
-_OPTIONS = pv.ParseOptions(newlines_in_values=True)
 
 
 class Source(NamedTuple):
@@ -127,62 +126,38 @@ def copy(
 
     With a span only those that are in it, too: from its first moment up to its second.
     """
-    columns, order = (", ".join(names) for names in (source.stream.cold.columns, source.stream.cold.order))
+    cold = source.stream.cold
+    kinds = {name: _copied(layout.schema(source.stream).field(name).type) for name in cold.columns}
+    columns = ", ".join(f"{name}::text" if pa.types.is_string(kind) else name for name, kind in kinds.items())
+    order = ", ".join(f"{source.table}.{name}" for name in cold.order)  # of the table, not of what it is cast to
     inside = source.inside if span is None else f"{source.inside} AND time >= %s AND time < %s"
     query = f"SELECT {columns} FROM {source.table} WHERE {inside} ORDER BY {order}"  # noqa: S608
-    sink = _Rows(source.stream, ids, take)
-    connection.execute(text("SET LOCAL datestyle = 'ISO'"))
+    rows = BinaryCopy(
+        pa.schema(kinds.items()),
+        lambda batch: take(_table(source.stream, batch, ids)),
+        most_rows=layout.SHARED_ROWS,
+        most_bytes=layout.GROUP_BYTES,
+    )
     cursor: Any = connection.connection.cursor()
-    query = cursor.mogrify(query, span).decode()
-    cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT csv)", sink)
-    sink.flush()
+    cursor.copy_expert(f"COPY ({cursor.mogrify(query, span).decode()}) TO STDOUT (FORMAT binary)", rows)
+    rows.flush()
 
 
-class _Rows:
-    """A file for COPY to write to: gathers rows, and makes tables of them."""
+def _copied(kind: pa.DataType) -> pa.DataType:
+    """Return the type in which a column is copied: words as strings, because a dictionary of each batch would be lost."""
+    return pa.string() if kind == layout.WORDS else kind
 
-    def __init__(self, stream: Stream, ids: dict[int, str], take: Callable[[pa.Table], None]) -> None:
-        self._stream = stream
-        self._ids = ids
-        self._take = take
-        self._schema = layout.schema(stream)
-        # A dictionary would be built per table and thrown away: words come as strings, and are made words at the end.
-        self._types = {
-            name: pa.string() if self._schema.field(name).type == layout.WORDS else self._schema.field(name).type
-            for name in stream.cold.columns
-        }
-        self._lines: list[bytes] = []
-        self._bytes = 0
 
-    def write(self, line: bytes) -> int:
-        """Take one row, which is how COPY comes."""
-        self._lines.append(line)
-        self._bytes += len(line)
-        if len(self._lines) == layout.SHARED_ROWS or self._bytes >= layout.GROUP_BYTES:
-            self.flush()
-        return len(line)
+def _table(stream: Stream, batch: pa.RecordBatch, ids: dict[int, str]) -> pa.Table:
+    """Make a table of a cold file's columns."""
+    schema = layout.schema(stream)
+    columns = {name: batch.column(name) for name in batch.schema.names}
+    if stream.cold.by_device:
+        columns["device_id"] = _device_ids(columns["device_key"], ids)
+    return pa.table([columns[name] for name in schema.names], names=schema.names).cast(schema)
 
-    def flush(self) -> None:
-        if not self._lines:
-            return
-        lines = b"".join(self._lines)
-        # In one block, because a value may be longer than a block usually is.
-        options = pv.ReadOptions(column_names=list(self._types), use_threads=False, block_size=len(lines) + 1)
-        table = pv.read_csv(
-            pa.BufferReader(lines),
-            read_options=options,
-            parse_options=_OPTIONS,
-            convert_options=pv.ConvertOptions(column_types=self._types, null_values=[]),
-        )
-        self._lines, self._bytes = [], 0
-        columns = {name: table[name] for name in self._types}
-        if self._stream.cold.by_device:
-            columns["device_id"] = self._device_ids(table["device_key"])
-        self._take(
-            pa.table([columns[name] for name in self._schema.names], names=self._schema.names).cast(self._schema)
-        )
 
-    def _device_ids(self, keys: pa.ChunkedArray) -> pa.Array:
-        encoded = keys.combine_chunks().dictionary_encode()
-        ids = pa.array([self._ids.get(key) for key in encoded.dictionary.to_pylist()], pa.string())
-        return ids.take(encoded.indices).dictionary_encode()
+def _device_ids(keys: pa.Array, ids: dict[int, str]) -> pa.Array:
+    encoded = keys.dictionary_encode()
+    found = pa.array([ids.get(key) for key in encoded.dictionary.to_pylist()], pa.string())
+    return found.take(encoded.indices).dictionary_encode()

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from factories import Weir
+from sealed import seal_days
 
 from analytics import events, progress, room, tasks
 from shared import asking, spool
@@ -113,7 +114,7 @@ def test_job_that_is_cancelled_while_it_copies_copies_no_more(
 
     monkeypatch.setattr(spool.Spool, "write", write)
     assert run(weir, jobs, job.id).status == "cancelled"
-    assert copied == 29
+    assert copied < 60  # of some 300
 
 
 def test_of_earlier_events_only_the_different_ones_are_copied(
@@ -152,3 +153,66 @@ def test_one_more_earlier_event_of_a_known_user_is_other_data(weir: Weir, jobs: 
     insert(weir, [("old", before)])
     _, is_new = ask(jobs, "retention", RETENTION)
     assert is_new
+
+
+#: What a form with quoting gets wrong: at the end of a block, at the start of a file, or everywhere.
+STRANGE = [
+    "\r\n",
+    "a\r\n",
+    "\ufeff",
+    "\ufeffb",
+    "\n",
+    "\r",
+    '"',
+    '""',
+    ",",
+    "\\N",
+    "\\.",
+    "a\nb",
+    'c"d,e',
+    " ",
+    "\t",
+    "\u2028",
+]
+
+
+def test_texts_are_counted_as_they_are_wherever_a_block_ends(weir: Weir, jobs: Jobs) -> None:
+    """Every kind of text at every place of several blocks of a megabyte; users and types alike, hot and then sealed."""
+    long = ["A" * 190 + "\r\n", "alice" * 38 + "\r\n", "\ufeff" * 60]
+    texts = [*STRANGE, *long]
+    with weir.connection() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO events SELECT gen_random_uuid(), %s, t.value, t.value, '{}'
+            FROM generate_series(1, 9000) AS n, unnest(%s::text[]) AS t (value) WHERE n <= 300 + length(t.value) * 40
+            """,
+            (START, texts),
+        )
+        rows = cursor.rowcount
+    weir.count_stored("events", rows)
+    expected = dict(weir.rows("SELECT event_type, count(*) FROM events GROUP BY event_type"))
+    assert len(expected) == len(texts)
+    question: dict[str, object] = {**DAILY, "limit": 100}
+    for tier in ("hot", "sealed"):
+        if tier == "sealed":
+            seal_days(weir, [START.date()])
+            assert weir.stored(EVENTS) == 0
+            weir.rows("UPDATE jobs SET question = NULL")  # so that it is not the same question
+        found = answer(weir, jobs, "top_events", question).result
+        assert found is not None
+        assert {one["event_type"]: one["count"] for one in found["events"]} == expected
+        (day,) = (answer(weir, jobs, "daily_users", DAILY).result or {})["days"]
+        assert day["unique_users"] == len(texts)
+        retained = answer(weir, jobs, "retention", RETENTION).result
+        assert retained is not None
+        assert retained["cohort_size"] == len(texts)
+
+
+def test_answer_of_before_a_change_of_answers_is_not_given_again(
+    weir: Weir, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert(weir, [("u", START)])
+    answer(weir, jobs, "daily_users", DAILY)
+    assert ask(jobs, "daily_users", DAILY)[1] is False
+    monkeypatch.setattr(asking, "ANSWERS", asking.ANSWERS + 1)
+    assert ask(jobs, "daily_users", DAILY)[1] is True
