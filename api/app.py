@@ -60,6 +60,10 @@ from shared.tasks import in_background
 
 log = structlog.get_logger()
 
+#: Threads and connections to the database that only submissions use (devices, keys, the ledger), so that no reader, however
+#: slow, keeps one waiting.
+SUBMITTING = 4
+
 ROUTERS = (
     users.router,
     devices.router,
@@ -85,16 +89,24 @@ def create_app(settings: Settings | None = None) -> Lane:
         settings.database_url, pool_size=settings.pool_size, statement_deadline=settings.statement_deadline
     )
     threads = DatabaseThreads(settings.pool_size)
-    acceptances = Acceptances(engine, threads)
+    submission_engine = connect(
+        settings.database_url, pool_size=SUBMITTING, statement_deadline=settings.statement_deadline
+    )
+    submission_threads = DatabaseThreads(SUBMITTING)
+    acceptances = Acceptances(submission_engine, submission_threads)
     broker = BrokerConnection(settings.amqp_url, settings.heartbeat, partial(topology.declare, streams=STREAMS))
 
     publishers = {stream.name: _publisher(stream, settings, broker, acceptances) for stream in STREAMS}
     known = Devices(
-        engine, threads, settings.device_memory, settings.unknown_device_memory, settings.device_memory_limit
+        submission_engine,
+        submission_threads,
+        settings.device_memory,
+        settings.unknown_device_memory,
+        settings.device_memory_limit,
     )
     room = Room(settings.bodies_limit_bytes)
     common = Common(
-        Keys(engine, threads, settings.key_memory_limit),
+        Keys(submission_engine, submission_threads, settings.key_memory_limit),
         room,
         settings.body_limit_bytes,
         settings.submission_limit,
@@ -134,9 +146,11 @@ def create_app(settings: Settings | None = None) -> Lane:
                 await acceptances.flush()
             except Unavailable as error:
                 log.warning("the ledger lacks the last acceptances", reason=str(error))
+        submission_threads.close()
         threads.close()
         asking.close()
         readers.close()
+        submission_engine.dispose()
         engine.dispose()
 
     app = FastAPI(
