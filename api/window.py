@@ -9,6 +9,7 @@ from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from shared.errors import InvalidRecord
+from shared.streams.timestamps import normalized
 
 #: What stands for an open start, and for an open end: nothing that is stored lies beyond.
 OLDEST, NEWEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
@@ -20,8 +21,10 @@ def in_words(value: object) -> object:
     """Let pass what begins with a date. Pydantic takes numbers, too, for seconds or milliseconds since 1970: a year
     would be a moment of that year's first hour.
     """
-    if isinstance(value, datetime) or (isinstance(value, str) and _DATE.match(value)):
+    if isinstance(value, datetime):
         return value
+    if isinstance(value, str) and _DATE.match(value):
+        return normalized(value)
     raise PydanticCustomError("datetime_parsing", "must be a date or a moment such as 2026-01-31T09:30:00Z")
 
 

@@ -92,7 +92,11 @@ class Archiver:
             except Unavailable as error:
                 log.warning("dead letters wait", stream=self._stream.name, reason=str(error))
             except WeirError as error:
-                log.error("cannot archive dead letters: call a person", stream=self._stream.name, reason=str(error))
+                log.error(
+                    "operator action required: dead letters cannot be archived",
+                    stream=self._stream.name,
+                    reason=str(error),
+                )
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))
             wait = min(wait * 2, LONGEST_WAIT)
         channel.ack(messages[-1].tag, multiple=True)

@@ -16,7 +16,7 @@ from shared.broker.content import Message
 from shared.broker.messages import DIGESTS, KEYED, foreign_receipt, segments
 from shared.broker.parked import RELEASED
 from shared.errors import InvalidRecord, TooLarge
-from shared.streams.decoding import EXPLANATIONS
+from shared.streams.rejections import EXPLANATIONS
 from shared.streams.stream import COPY, JSON, PG_EPOCH, Stream, Submission, TimeBounds, microseconds
 
 log = structlog.get_logger()

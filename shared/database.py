@@ -167,7 +167,7 @@ def translated() -> Iterator[None]:
 
 
 def meaning(error: BaseException | None) -> WeirError:
-    """Say what a database error means for us: come again, no retry will help, or call a person."""
+    """Say what a database error means for us: come again, no retry will help, or the operator must act."""
     state = sqlstate(error)
     if state is None:  # the connection itself: refused, reset, or gone in the middle
         return DatabaseUnavailable("the database cannot be reached")

@@ -20,10 +20,10 @@ OWNERS = {
     "starlette": ["api"],
     "aio_pika": [],
     "aiormq": [],
-    "psycopg2": ["shared/database.py", "consumer/session.py", "consumer/writer.py"],
+    "psycopg2": ["shared/database.py", "consumer/session.py", "consumer/sifting.py"],
     "celery": ["shared/celery_app.py", "shared/jobs.py", "analytics"],
     "supervisor": ["cli"],
-    "pyarrow": ["shared/cold", "analytics", "cli", "api/export"],
+    "pyarrow": ["shared/binary_copy.py", "shared/cold", "analytics", "cli", "api/export"],
     "duckdb": ["analytics"],
     "tsdownsample": ["api/reduction.py"],
 }

@@ -16,7 +16,7 @@ from api.ingest.keys import Keys
 from api.ingest.room import Room
 from shared.broker.messages import NO_DIGEST, digest_of, keyed_receipt
 from shared.broker.publisher import Publisher
-from shared.streams.decoding import Rejected
+from shared.streams.rejections import Rejected
 from shared.streams.stream import PG_EPOCH, Encoded, TimeBounds, microseconds
 
 _PG_EPOCH_MICROSECONDS = int(PG_EPOCH.timestamp()) * 1_000_000

@@ -13,7 +13,7 @@ from shared.broker.messages import NO_DIGEST
 from shared.broker.publisher import Publisher
 from shared.errors import InvalidRecord, NotFound
 from shared.streams import readings
-from shared.streams.decoding import EXPLANATIONS
+from shared.streams.rejections import EXPLANATIONS
 
 _ACCEPTED = b'{"status":"ok"}'
 _ACCEPTED_HEADERS = [(b"content-type", JSON), (b"content-length", str(len(_ACCEPTED)).encode())]

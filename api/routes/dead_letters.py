@@ -32,8 +32,8 @@ from api.schemas import (
 )
 from api.window import Moment, in_utc
 from shared.errors import InvalidRecord
-from shared.streams.decoding import Rejected
 from shared.streams.letters import dated, joined, shown
+from shared.streams.rejections import Rejected
 from shared.streams.stream import JSON, Stream, TimeBounds, microseconds
 
 router = APIRouter(prefix="/ops/dead-letters", tags=["operations"])

@@ -12,7 +12,8 @@ import numpy as np
 
 from cli.bench.figures import Invalid
 from cli.programs import HOST
-from shared.streams.readings import Columns, Reading, decode_of_device
+from shared.streams.reading_records import Columns, Reading
+from shared.streams.readings import decode_of_device
 from shared.streams.stream import TimeBounds, microseconds
 
 #: Readings in one request.

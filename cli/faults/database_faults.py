@@ -17,7 +17,7 @@ from shared.streams import STREAMS
 
 COMMIT = b"COMMIT\0"
 #: What the consumer logs while it waits for a database, and for a person.
-WAITING, STUCK = "waiting to write", "cannot write: call a person"
+WAITING, STUCK = "waiting to write", "operator action required: nothing can be written"
 #: More than PostgreSQL lets in.
 _MANY_CONNECTIONS = 120
 _TERMINATE = """

@@ -14,7 +14,7 @@ from cli.importing.lines import Record, Reject
 from cli.importing.properties import PROPERTIES, properties_of
 from cli.importing.times import Clock
 from shared.errors import InvalidRecord, WeirError
-from shared.streams.decoding import rejection
+from shared.streams.rejections import rejection
 
 COLUMNS = ("event_id", "user_id", "event_type", "occurred_at")
 #: A chunk is closed once it is so long, whatever its lines are: half of what the API takes in one body.

@@ -5,7 +5,7 @@ from uuid import UUID
 import msgspec
 
 from shared.streams import events
-from shared.streams.decoding import rejection
+from shared.streams.rejections import rejection
 from shared.streams.stream import JSON, TimeBounds
 
 #: The column's name, as exports write it.

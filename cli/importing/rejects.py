@@ -13,7 +13,7 @@ from cli.importing.files import Input
 from cli.importing.lines import Record, Reject, records
 from cli.importing.readings_file import ReadingsFile
 from shared.errors import WeirError
-from shared.streams.decoding import EXPLANATIONS
+from shared.streams.rejections import EXPLANATIONS
 
 #: How many are said on the terminal.
 LISTED = 20

@@ -14,8 +14,8 @@ from cli.importing.sending import Judged
 from shared.config import Settings
 from shared.errors import InvalidRecord, NotFound, Unavailable, WeirError
 from shared.streams import READINGS, events
-from shared.streams.decoding import Rejected
 from shared.streams.readings import decode_of_device
+from shared.streams.rejections import Rejected
 from shared.streams.stream import JSON, TimeBounds, microseconds
 
 #: As the API has it, without what stands for bytes that are no UTF-8.

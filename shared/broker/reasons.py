@@ -4,7 +4,7 @@ from shared.errors import BrokerUnavailable, Misconfigured, WeirError
 
 
 def meaning(code: int | None, text: str | None) -> WeirError:
-    """Say what the broker's reason for closing means for us: come again, or call a person."""
+    """Say what the broker's reason for closing means for us: come again, or have the operator act."""
     match code:
         case 403 | 530:
             return Misconfigured(f"the broker refuses our user, its permissions or its virtual host ({text})")

@@ -1,6 +1,5 @@
 """From bytes to records: one JSON object, an array, lines or columns, each bad record told apart from its neighbours."""
 
-import re
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Generic, NamedTuple, TypeVar
@@ -8,47 +7,26 @@ from typing import Generic, NamedTuple, TypeVar
 import msgspec
 
 from shared.errors import InvalidRecord, TooLarge
-from shared.streams.mending import mended
+from shared.streams.mending import mended, without_byte_order_mark
+from shared.streams.rejections import Rejected, invalid, rejection, safe_name
+from shared.streams.timestamps import has_long_fraction, normalized
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 Value = TypeVar("Value")
 
 NDJSON = "application/x-ndjson"
 
-#: What msgspec says of a record, and the stable word we say instead: its texts may change with its version.
-_CODES = (
-    ("missing required field", "missing"),
-    ("out of range", "not_finite"),
-    ("timezone component", "timestamp_without_offset"),
-    ("datetime", "not_a_timestamp"),
-    ("UUID", "not_a_uuid"), ("Expected `uuid`", "not_a_uuid"),
-    ("Expected `float`", "not_a_number"),
-    ("Expected `array", "not_an_array"),
-    ("Expected `object", "not_an_object"),
-    ("of length >= 1", "empty"), ("of length <=", "too_long"),
-    ("Expected `int` ", "out_of_range"),
-    ("Expected `int | str`", "not_a_text_or_integer"), ("Expected `str`", "not_a_text"),
-)  # fmt: skip
-_UNKNOWN_FIELD = "Object contains unknown field `"
-_FIELD_AT_PATH = re.compile(r"at `\$\.(\w+)")
-_FIELD_IN_TEXT = re.compile(r"field `(\w+)`")
-
+#: What a timestamp is rejected with that may be good once it is written in another form.
+_OF_TIMESTAMPS = ("not_a_timestamp", "timestamp_without_offset")
 #: What msgspec raises for a body that is no JSON; a ValidationError, its subclass, means that it is, but no record.
 _NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_text = msgspec.json.Decoder(str)
 
 #: A name that the sender made up is cut here when columns become rows: it stands in each of them.
 _NAME = 64
-
-
-class Rejected(msgspec.Struct, frozen=True, omit_defaults=False):
-    """One record that will not be kept: its place in the submission, why, and the field (None: the whole record)."""
-
-    index: int
-    code: str
-    field: str | None
 
 
 class Decoded(NamedTuple, Generic[Record]):
@@ -66,23 +44,45 @@ class Decoder(Generic[Record]):
     decoded by itself, so that it gets the same verdict in every format.
     """
 
-    def __init__(self, kind: type[Record]) -> None:
+    def __init__(self, kind: type[Record], time_field: str) -> None:
         self.fields = frozenset(kind.__struct_fields__)
+        self._time_field = time_field
         self._one = msgspec.json.Decoder(kind)
         self._many = msgspec.json.Decoder(list[kind])  # type: ignore[valid-type]
 
     def one(self, body: bytes) -> Record:
         """Decode a single object. Raises InvalidRecord (code `malformed` when it is no JSON at all)."""
+        if has_long_fraction(body):
+            body = self._with_timestamp_normalized(body)
         try:
             return _decode(self._one, body)
         except msgspec.ValidationError as error:
+            fault = invalid(error)
+        if fault.code not in _OF_TIMESTAMPS:
+            raise fault
+        try:
+            return _decode(self._one, self._with_timestamp_normalized(body))
+        except msgspec.ValidationError as error:
             raise invalid(error) from error
+
+    def _with_timestamp_normalized(self, body: bytes) -> bytes:
+        """Write the record's own timestamp as `normalized` does, and leave whatever else has that form as it is."""
+        try:
+            fields = _object.decode(body)
+            text = _text.decode(fields[self._time_field])
+        except (*_NO_JSON, KeyError):
+            return body
+        named = {name: bytes(value) for name, value in fields.items()}
+        named[self._time_field] = msgspec.json.encode(normalized(text))
+        return b"{" + b",".join(msgspec.json.encode(name) + b":" + value for name, value in named.items()) + b"}"
 
     def array(self, body: bytes, limit: int | None) -> Decoded[Record]:
         """Decode an array of objects. Raises InvalidRecord when it is no array, TooLarge when it is longer."""
         try:
             records = self._many.decode(body)
         except _NO_JSON:
+            return self.each(split_array(body, limit), limit)
+        if has_long_fraction(body):
             return self.each(split_array(body, limit), limit)
         require_at_most(limit, len(records))
         return Decoded(records, range(len(records)), [])
@@ -94,6 +94,8 @@ class Decoder(Generic[Record]):
         try:
             records = [self._one.decode(line) for line in lines]
         except _NO_JSON:
+            return self.each(lines, limit)
+        if has_long_fraction(body):
             return self.each(lines, limit)
         return Decoded(records, range(len(records)), [])
 
@@ -147,7 +149,7 @@ def split_columns(body: bytes, fields: AbstractSet[str], limit: int | None = Non
             try:
                 cells[name] = split_array(bytes(column))
             except InvalidRecord as error:
-                raise rejection("not_an_array", _safe(name)) from error
+                raise rejection("not_an_array", safe_name(name)) from error
     same_length(cells)
     count = len(next(iter(cells.values()))) if cells else 1
     require_at_most(limit, count)
@@ -166,7 +168,7 @@ def same_length(columns: Mapping[str, Sequence[object] | None]) -> None:
     lengths = {name: len(values) for name, values in columns.items() if values is not None}
     for name, length in lengths.items():
         if length != next(iter(lengths.values())):
-            raise rejection("unequal_columns", _safe(name))
+            raise rejection("unequal_columns", safe_name(name))
 
 
 def require_at_most(limit: int | None, records: int) -> None:
@@ -177,6 +179,7 @@ def require_at_most(limit: int | None, records: int) -> None:
 
 def items(body: bytes, media_type: str, fields: AbstractSet[str]) -> list[bytes]:
     """Return the records of a submission, each as JSON and as it was sent as far as JSON can say it."""
+    body = without_byte_order_mark(body)
     if media_type == NDJSON:
         return split_lines(body)
     return split_columns(body, fields) if is_object(body) else split_array(body)
@@ -201,49 +204,3 @@ def _decode(decoder: msgspec.json.Decoder[Value], body: bytes) -> Value:
         raise
     except _NO_JSON:
         raise rejection("malformed", None) from fault
-
-
-def invalid(error: msgspec.ValidationError) -> InvalidRecord:
-    """Say in our words what is wrong, and never with the sender's own text in it."""
-    text = str(error)
-    if text.startswith(_UNKNOWN_FIELD):  # the only text that holds a name of the sender's
-        return rejection("unknown_field", _safe(text[len(_UNKNOWN_FIELD) :].removesuffix("`")))
-    code = next((code for part, code in _CODES if part in text), "invalid")
-    found = _FIELD_AT_PATH.search(text) or _FIELD_IN_TEXT.search(text)
-    return InvalidRecord(code, found[1] if found else None, EXPLANATIONS.get(code, "is not valid"))
-
-
-def rejection(code: str, field: str | None) -> InvalidRecord:
-    """Make the error that goes with a code."""
-    return InvalidRecord(code, field, EXPLANATIONS[code])
-
-
-def _safe(name: str) -> str | None:
-    """A field's name may be repeated when it is a plain identifier; anything else would be an echo."""
-    return name if re.fullmatch(r"[A-Za-z_]\w{0,31}", name, re.ASCII) else None
-
-
-EXPLANATIONS = {
-    "missing": "is required",
-    "unknown_field": "is not a field of this record",
-    "not_finite": "must be a finite number in the range of a 64-bit float",
-    "timestamp_without_offset": "needs an offset from UTC, such as Z or +02:00",
-    "not_a_timestamp": "must be an RFC 3339 date and time, such as 2026-01-31T12:00:00Z",
-    "timestamp_too_old": "is earlier than anything this service accepts",
-    "timestamp_too_far_ahead": "is too far in the future",
-    "not_a_uuid": "must be a UUID",
-    "not_a_number": "must be a number",
-    "not_an_array": "must be an array",
-    "not_an_object": "must be an object",
-    "empty": "must not be empty",
-    "too_long": "is longer than 200 characters",
-    "out_of_range": "must be an integer of 64 bits",
-    "not_a_text_or_integer": "must be a text or an integer",
-    "not_a_text": "must be a text",
-    "unstorable_text": "holds NUL or half a surrogate pair, which cannot be stored",
-    "too_many_bytes": "takes more than 16 KiB as JSON",
-    "too_deep": "is nested more than 32 levels deep",
-    "unequal_columns": "must be as long as the other columns",
-    "malformed": "is not valid JSON in UTF-8",
-    "unknown_device": "no device has this id",
-}

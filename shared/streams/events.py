@@ -11,7 +11,9 @@ from uuid import UUID
 import msgspec
 
 from shared.errors import InvalidRecord
-from shared.streams.decoding import NDJSON, Decoder, Rejected, is_object, rejection, split_array, split_lines
+from shared.streams.decoding import NDJSON, Decoder, is_object, split_array, split_lines
+from shared.streams.mending import without_byte_order_mark
+from shared.streams.rejections import Rejected, rejection
 from shared.streams.stream import (
     PG_EPOCH,
     Cold,
@@ -50,7 +52,7 @@ _LENGTH = struct.Struct(">i")
 _PROPERTIES = struct.Struct(">iB")
 _FIELDS, _JSONB = 5, 1
 
-_events = Decoder(Event)
+_events = Decoder(Event, "occurred_at")
 _encode_json = msgspec.json.Encoder().encode
 #: NUL in a text as our encoder writes it, and not a backslash that `u0000` follows.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -63,6 +65,7 @@ def decode(body: bytes, media_type: str, _now: int, bounds: TimeBounds, limit: i
         InvalidRecord: it is none of these.
         TooLarge: it brings more than `limit`.
     """
+    body = without_byte_order_mark(body)
     if media_type == NDJSON:
         decoded = _events.lines(body, limit)
     elif is_object(body):
@@ -80,6 +83,7 @@ def decode(body: bytes, media_type: str, _now: int, bounds: TimeBounds, limit: i
 
 def items(body: bytes, media_type: str) -> list[bytes]:
     """Return the events of a submission, each as it was sent."""
+    body = without_byte_order_mark(body)
     if media_type == NDJSON:
         return split_lines(body)
     return [body] if is_object(body) else split_array(body)

@@ -16,46 +16,17 @@ from shared.streams.decoding import (
     NDJSON,
     Decoded,
     Decoder,
-    Rejected,
     is_object,
     items,
-    rejection,
     require_at_most,
     same_length,
     split_columns,
 )
-from shared.streams.stream import PG_EPOCH, Cold, Encoded, Stream, Submission, TimeBounds, Timestamp, microseconds
-
-
-class Reading(msgspec.Struct, forbid_unknown_fields=True):
-    """What a device sends. Without a timestamp it counts as taken when it was accepted."""
-
-    x: float
-    y: float
-    z: float
-    timestamp: Timestamp | None = None
-
-
-class DeviceReading(Reading, forbid_unknown_fields=True, kw_only=True):
-    """What a gateway sends: a reading that names its device."""
-
-    device_id: UUID
-
-
-class Columns(msgspec.Struct, forbid_unknown_fields=True):
-    """Many readings of one device, column by column."""
-
-    x: list[float]
-    y: list[float]
-    z: list[float]
-    timestamp: list[Timestamp | None] | None = None
-
-
-class DeviceColumns(Columns, forbid_unknown_fields=True, kw_only=True):
-    """Many readings of several devices, column by column."""
-
-    device_id: list[UUID]
-
+from shared.streams.mending import signed, without_byte_order_mark
+from shared.streams.reading_records import Columns, DeviceColumns, DeviceReading, Reading
+from shared.streams.rejections import Rejected, rejection
+from shared.streams.stream import PG_EPOCH, Cold, Encoded, Stream, Submission, TimeBounds, microseconds
+from shared.streams.timestamps import has_long_fraction
 
 #: One row as a binary COPY tuple: five fields, each after its length in bytes.
 _TUPLE = struct.Struct(">h ii iq id id id")
@@ -75,8 +46,8 @@ ROW_BYTES = _TUPLE.size
 
 Column = Sequence[float] | NDArray[np.float64]
 
-_reading = Decoder(Reading)
-_device_reading = Decoder(DeviceReading)
+_reading = Decoder(Reading, "timestamp")
+_device_reading = Decoder(DeviceReading, "timestamp")
 _columns = msgspec.json.Decoder(Columns)
 _device_columns = msgspec.json.Decoder(DeviceColumns)
 
@@ -87,7 +58,7 @@ def encode_one(body: bytes, key: int, now: int, bounds: TimeBounds) -> bytes:
     Raises:
         InvalidRecord: it breaks the schema or its timestamp is implausible.
     """
-    reading = _reading.one(body)
+    reading = _reading.one(signed(without_byte_order_mark(body)))
     moment = now
     if reading.timestamp is not None:
         moment = microseconds(reading.timestamp)
@@ -174,17 +145,19 @@ def _decode(
     columns_decoder: msgspec.json.Decoder[Any],
 ) -> tuple[Columns, Sequence[int], list[Rejected]]:
     """Bring every format into columns, with the place of each row in the submission."""
+    body = signed(without_byte_order_mark(body))
     if media_type == NDJSON:
         decoded = decoder.lines(body, limit)
     elif is_object(body):
         try:
             columns = columns_decoder.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            decoded = decoder.each(split_columns(body, decoder.fields, limit), limit)
-        else:
+            columns = None
+        if columns is not None and not has_long_fraction(body):
             same_length(msgspec.structs.asdict(columns))
             require_at_most(limit, len(columns.x))
             return columns, range(len(columns.x)), []
+        decoded = decoder.each(split_columns(body, decoder.fields, limit), limit)
     else:
         decoded = decoder.array(body, limit)
     return _to_columns(decoded), decoded.indices, decoded.rejected

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from shared.streams.decoding import Rejected
+from shared.streams.rejections import Rejected
 
 #: Media type of a message whose body is binary COPY tuples.
 COPY = "application/vnd.weir.copy"

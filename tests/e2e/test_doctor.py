@@ -152,7 +152,7 @@ def test_receipts_that_nobody_forgets_are_named(healthy: Weir) -> None:
 def test_without_a_management_api_it_says_what_it_could_not_check(healthy: Weir) -> None:
     checks = examine(healthy, management_url="")
     assert {name for name, one in checks.items() if one.found == NOT_CHECKED} == {
-        "topology", "policies", "consumers", "workers", "consumer timeout", "dead letters", "alarms", "broker disk"
+        "topology", "policies", "consumers", "workers", "consumer timeout", "dead letters", "parked", "alarms", "broker disk"
     }  # fmt: skip
     assert all(one.state is State.WARN for one in checks.values() if one.found == NOT_CHECKED)
 

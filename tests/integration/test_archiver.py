@@ -152,7 +152,7 @@ async def test_missing_table_loses_no_letter_and_does_not_stop_the_stream(weir: 
     weir.start("consumer")
     async with channel_to(weir.amqp_url) as channel:
         await publish(channel, letter())
-        weir.wait_for(lambda: "cannot archive dead letters: call a person" in weir.log("consumer"))
+        weir.wait_for(lambda: "operator action required: dead letters cannot be archived" in weir.log("consumer"))
         weir.rows("ALTER TABLE d RENAME TO dead_letters")
         weir.wait_until_archived(1)
 

@@ -183,7 +183,11 @@ async def test_consumer_that_dies_again_and_again_while_a_table_is_missing_dead_
             await publish_group(channel, group_of(([row(1, NOON, float(number))], None)))
         for death in range(1, 23):  # more than RabbitMQ 4 allows a message by default
             weir.start("consumer")
-            weir.wait_for(lambda death=death: weir.log("consumer").count("call a person") >= death)
+            weir.wait_for(
+                lambda death=death: (
+                    weir.log("consumer").count("operator action required: nothing can be written") >= death
+                )
+            )
             weir.stop("consumer", signal.SIGKILL)
         weir.rows("ALTER TABLE r RENAME TO readings")
         weir.start("consumer")
@@ -204,7 +208,7 @@ async def test_bad_migration_dead_letters_nothing(weir: Weir, break_it: str, men
     weir.rows(break_it)
     async with channel_to(weir.amqp_url) as channel:
         await publish_group(channel, group_of(([row(1, NOON, 1.0)], None)))
-        weir.wait_for(lambda: "call a person" in weir.log("consumer"))
+        weir.wait_for(lambda: "operator action required: nothing can be written" in weir.log("consumer"))
         weir.rows(mend_it)
         weir.wait_until_stored(1)
     letters(weir, 0)

@@ -20,7 +20,7 @@ from shared.cold.sealing import seal
 from shared.cold.store import Store
 from shared.database import connect
 from shared.streams import EVENTS
-from shared.streams.decoding import EXPLANATIONS
+from shared.streams.rejections import EXPLANATIONS
 from shared.streams.stream import COPY_HEADER, COPY_TRAILER, EXCHANGE, JSON, TimeBounds
 
 ANY_TIME = TimeBounds(-(1 << 62), 1 << 62)

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from shared.errors import InvalidRecord, TooLarge
 from shared.streams import readings
-from shared.streams.decoding import EXPLANATIONS, NDJSON, Decoder, items
+from shared.streams.decoding import NDJSON, Decoder, items
 from shared.streams.readings import Reading, decode_of_device, encode_one
+from shared.streams.rejections import EXPLANATIONS
 from shared.streams.stream import TimeBounds, microseconds, split_rows
 
 JSON = "application/json"
@@ -51,7 +52,36 @@ BAD_VALUES = [
     ("timestamp", b"true", "not_a_timestamp"),
     ("timestamp", b'"2026-01-01"', "not_a_timestamp"),
     ("timestamp", b'"2025-02-29T00:00:00Z"', "not_a_timestamp"),
-    ("timestamp", b'"2016-12-31T23:59:60Z"', "not_a_timestamp"),
+    ("timestamp", b'"2016-12-31T22:59:60Z"', "not_a_timestamp"),
+    ("timestamp", b'"2016-12-31T23:59:61Z"', "not_a_timestamp"),
+    *(
+        ("x", number, "not_finite")
+        for number in (
+            b"nan",
+            b"-nan",
+            b"NAN",
+            b"inf",
+            b"-inf",
+            b"INF",
+            b"Inf",
+            b"+Infinity",
+            b"ovf",
+            b"1.#QNAN",
+            b"-1.#IND",
+            b"-nan(ind)",
+            b"None",
+            b"True",
+            b".5",
+            b"-.5",
+            b"5.",
+            b"07",
+            b"-01",
+            b"+5",
+            b"1e",
+            b"0x10",
+            b"1_000",
+        )
+    ),
     ("timestamp", b'"2026-01-01T00:00:00+24:00"', "not_a_timestamp"),
     ("timestamp", b'"0000-01-01T00:00:00Z"', "not_a_timestamp"),
     ("timestamp", b'""', "not_a_timestamp"),
@@ -92,10 +122,11 @@ NOT_JSON = {
     "trailing comma": b'{"x": 1, "y": 2, "z": 3,}',
     "trailing garbage": b'{"x": 1, "y": 2, "z": 3} x',
     "two of them": b'{"x": 1, "y": 2, "z": 3} {"x": 1, "y": 2, "z": 3}',
-    "leading zero": b'{"x": 01, "y": 2, "z": 3}',
+    "unquoted name": b'{x: 1, "y": 2, "z": 3}',
+    "word where a name belongs": b'{nan: 1, "y": 2, "z": 3}',
     "single quotes": b"{'x': 1, 'y': 2, 'z': 3}",
     "raw NUL": b'{"\x00x": 1, "y": 2, "z": 3}',
-    "byte order mark": b'\xef\xbb\xbf{"x": 1, "y": 2, "z": 3}',
+    "byte order mark behind the start": b' \xef\xbb\xbf{"x": 1, "y": 2, "z": 3}',
     "UTF-16": '{"x": 1, "y": 2, "z": 3}'.encode("utf-16"),
     "open quote": b'"' + b'\\"' * 100_000,
     "only a backslash": b'{"x": 1, "y": "\\',
@@ -276,7 +307,7 @@ def test_deep_nesting_is_refused_without_harm(body):
     ("raw", "value"), [(b"-0.0", -0.0), (b"1e-400", 0.0), (b"1e308", 1e308), (b"5e-324", 5e-324), (b"7", 7.0)]
 )
 def test_number_at_the_edge_is_kept_as_the_nearest_float(raw, value):
-    reading = Decoder(Reading).one(record(x=raw))
+    reading = Decoder(Reading, "timestamp").one(record(x=raw))
     assert (reading.x, math.copysign(1, reading.x)) == (value, math.copysign(1, value))
 
 

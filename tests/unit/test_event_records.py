@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from shared.errors import InvalidRecord, TooLarge
 from shared.streams import EVENTS
-from shared.streams.decoding import EXPLANATIONS, NDJSON, Rejected
+from shared.streams.decoding import NDJSON
 from shared.streams.letters import dated, device_keys, records_of, shown
+from shared.streams.rejections import EXPLANATIONS, Rejected
 from shared.streams.stream import COPY, JSON, TimeBounds, microseconds, split_rows
 
 NOW = datetime(2026, 8, 13, 12, tzinfo=UTC)

@@ -3,7 +3,7 @@
 from uuid import UUID, uuid4
 
 from consumer.deliveries import Delivery, Part
-from shared.streams.decoding import Rejected
+from shared.streams.rejections import Rejected
 from shared.streams.stream import Encoded, Submission
 
 
