@@ -11,6 +11,7 @@ import httpx
 
 from cli.http import Answer, ComeAgain, PatientHttp, body_of, checked
 from shared.config import load
+from shared.emails import email_key
 from shared.errors import Conflict, NotFound, Unavailable, WeirError
 
 #: How long one call may wait for an API that is away, full or still at work.
@@ -235,7 +236,7 @@ class Client(ApiClient):
 
     def _find_user(self, email: str) -> Answer | None:
         users = self._http.pages("/users/", {"email": email})
-        return next((user for user in users if user["email"].lower() == email.lower()), None)
+        return next((user for user in users if email_key(user["email"]) == email_key(email)), None)
 
     def _devices(self, wanted: Answer) -> list[Answer]:
         return [device for device in self._http.pages("/devices/", wanted) if device["name"] == wanted["name"]]

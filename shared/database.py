@@ -67,6 +67,8 @@ class User(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
     email: Mapped[str]
+    #: What the email is known by (shared/emails.py); None of a user whose email somebody before had in another case.
+    email_key: Mapped[str | None]
 
 
 class Device(Base):

@@ -3,13 +3,14 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from sqlalchemy import Engine, Select, func, select
+from sqlalchemy import Engine, Select, select
 from sqlalchemy.orm import Session
 
 from api.dependencies import Cursor, Limit, ServicesOf, link_next, page
 from api.schemas import NewUser, User
 from shared import database
 from shared.database import translated
+from shared.emails import email_key
 from shared.errors import Conflict, InvalidRecord
 
 router = APIRouter(tags=["users"])
@@ -19,7 +20,7 @@ UNIQUE_VIOLATION = "23505"
 
 @router.post("/users/")
 async def create_user(new: NewUser, services: ServicesOf) -> User:
-    """Make a user. The same email again, in whatever case, is a 400."""
+    """Make a user. The same email again, in whatever case or script, is a 400."""
     return await services.threads.run(_insert, services.engine, new)
 
 
@@ -35,7 +36,9 @@ async def list_users(
     """List users in the order they were made; the `Link` header leads to the next page."""
     query = select(database.User).where(database.User.id > after(cursor)).order_by(database.User.id).limit(limit + 1)
     if email is not None:
-        query = query.where(func.lower(database.User.email) == func.lower(without_nul(email, "email")))
+        key = email_key(without_nul(email, "email"))
+        same = database.User.email_key.is_(None) & (database.User.email == email)
+        query = query.where((database.User.email_key == key) | same)
     found, more = page(await services.threads.run(_select, services.engine, query), limit)
     if more:
         response.headers.update(link_next(request, str(found[-1].id)))
@@ -43,7 +46,7 @@ async def list_users(
 
 
 def _insert(engine: Engine, new: NewUser) -> User:
-    user = database.User(name=new.name, email=new.email)
+    user = database.User(name=new.name, email=new.email, email_key=email_key(new.email))
     try:
         with Session(engine, expire_on_commit=False) as session, translated(), session.begin():
             session.add(user)

@@ -37,6 +37,7 @@ class Database:
             "partitions": self._partitions,
             "default partition": self._default_partition,
             "receipts": self._receipts,
+            "emails": self._emails,
             "database disk": self._disk,
         }
         return [attempted(name, look, _REACH) for name, look in looks.items()]
@@ -46,6 +47,16 @@ class Database:
         if there != newest:
             return fail("schema", f"at revision {there}, this Weir needs {newest}", "run `weir migrate`")
         return ok("schema", f"at revision {there}, the newest")
+
+    def _emails(self) -> Check:
+        query = "SELECT id, email FROM users WHERE email_key IS NULL ORDER BY id LIMIT 20"
+        with translated(), self._engine.connect() as connection:
+            rows = connection.execute(text(query)).all()
+        if rows:
+            users = ", ".join(f"{email} (user {user})" for user, email in rows)
+            advice = "they stay as they are; merge their devices, or give one of each two another email"
+            return warn("emails", f"somebody before had the same email in another case: {users}", advice)
+        return ok("emails", "no two users have the same")
 
     def _clock(self, api_clock: Callable[[], datetime]) -> Check:
         theirs = api_clock()

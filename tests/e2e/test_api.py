@@ -116,6 +116,19 @@ def test_same_email_again_is_400_in_any_case(http, change):
     assert http.get("/users/", params={"email": user["email"]}).json() == [user]
 
 
+@pytest.mark.parametrize(
+    ("email", "again"),
+    [("\u00c4da@example.org", "\u00e4DA@EXAMPLE.org"), ("stra\u00dfe@example.org", "STRASSE@example.org"),
+     ("\u039f\u03b4\u03bf\u03c2@example.org", "\u039f\u0394\u039f\u03a3@example.org"), ("a\u030arsta@example.org", "\u00c5rsta@example.org")],
+)  # fmt: skip
+def test_emails_are_the_same_in_any_script_whatever_the_locale(http, email, again):
+    made = http.post("/users/", json={"name": "Ada", "email": email})
+    assert made.status_code == 200, made.text
+    refused = http.post("/users/", json={"name": "Other", "email": again})
+    assert (refused.status_code, refused.json()["type"]) == (400, "urn:weir:problem:conflict")
+    assert http.get("/users/", params={"email": again}).json() == [made.json()]
+
+
 def test_users_are_found_by_email_in_any_case(http):
     user = new_user(http)
     assert http.get("/users/", params={"email": user["email"].upper()}).json() == [user]
@@ -668,6 +681,7 @@ def test_healthz_and_readyz_say_ok(http):
     ready = http.get("/readyz")
     topology = "not checked: WEIR_MANAGEMENT_URL is not set"
     parts = {"ready": True, "broker": "ok", "database": "ok", "topology": topology}
+    parts["parked"] = {"readings": 0, "events": 0}
     assert (ready.status_code, ready.json()) == (200, parts)
 
 
@@ -700,6 +714,7 @@ def test_openapi_describes_every_path_of_the_contract(http):
         "/readings": {"get"},
         "/devices/{device_id}/stats/": {"post"},
         "/devices/{device_id}/stats/batch": {"post"},
+        "/devices/{device_id}/stats/stored": {"post"},
         "/stats/batch": {"post"},
         "/events": {"get", "post"},
         "/api/events": {"post"},
@@ -722,6 +737,8 @@ def test_openapi_describes_every_path_of_the_contract(http):
         "/healthz": {"get"},
         "/readyz": {"get"},
         "/ops/ledger": {"get"},
+        "/ops/parked": {"get"},
+        "/ops/parked/release": {"post"},
     }
 
 

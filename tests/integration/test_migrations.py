@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg2
@@ -11,7 +12,10 @@ from alembic import command
 from alembic.script import ScriptDirectory
 from factories import Weir
 
+from cli.doctor.checks import State
+from cli.doctor.database import Database
 from shared import migrations
+from shared.database import connect
 
 #: From the first to the newest.
 REVISIONS = [one.revision for one in ScriptDirectory.from_config(migrations._config()).walk_revisions()][::-1]
@@ -109,3 +113,21 @@ def test_answers_of_before_numbers_in_segments_were_compared_are_not_given_again
             ("properties.price:20",)
         ]
         assert old.rows("SELECT count(*) FROM jobs") == [(4,)]
+
+
+def test_users_whose_emails_now_collide_stay_and_are_named(weir: Weir) -> None:
+    with empty(weir) as old:
+        old.upgrade("0016")
+        emails = ["strasse@example.org", "stra\u00dfe@example.org", "ada@example.org"]
+        for email in emails:
+            old.rows(f"INSERT INTO users (name, email) VALUES ('u', '{email}')")
+        old.upgrade("head")
+        assert [email for (email,) in old.rows("SELECT email FROM users ORDER BY id")] == emails
+        assert old.rows("SELECT email FROM users WHERE email_key IS NULL") == [(emails[1],)]
+        engine = connect(old.url, pool_size=1, statement_deadline=timedelta(seconds=30))
+        try:
+            checks = Database(engine, 3, timedelta(days=14)).checks(lambda: datetime.now(UTC))
+        finally:
+            engine.dispose()
+        (found,) = [one for one in checks if one.name == "emails"]
+        assert (found.state, emails[1] in found.found) == (State.WARN, True)
