@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from api.asking import Asking
 from api.dependencies import Services
 from api.errors import INTERNAL, RequestTimeout, problem, problem_of
+from api.front import Front, allowed
 from api.ingest.body import BodyLimit
 from api.ingest.devices import Devices
 from api.ingest.events import EventIngest
@@ -56,6 +57,7 @@ from shared.errors import PublishRefused, TooLarge, Unavailable, WeirError
 from shared.jobs import Jobs
 from shared.ledger import Acceptances
 from shared.streams import EVENTS, READINGS, STREAMS, Stream
+from shared.streams.rejections import safe_name
 from shared.tasks import in_background
 
 log = structlog.get_logger()
@@ -80,6 +82,10 @@ ROUTERS = (
     parked.router,
     ledger.router,
 )
+
+
+#: Every path of ours; what FastAPI makes of included routers tells no methods.
+ROUTES = [route for router in ROUTERS for route in router.routes]
 
 
 def create_app(settings: Settings | None = None) -> Lane:
@@ -169,7 +175,7 @@ def create_app(settings: Settings | None = None) -> Lane:
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_fault)
-    return Lane(reading_ingest, event_ingest, app)
+    return Lane(reading_ingest, event_ingest, Front(app, ROUTES))
 
 
 def _publisher(stream: Stream, settings: Settings, broker: BrokerConnection, acceptances: Acceptances) -> Publisher:
@@ -211,12 +217,15 @@ async def _on_invalid_request(_: Request, error: Exception) -> Response:
 
 
 def _fault(error: Mapping[str, Any]) -> dict[str, Any]:
-    """Name the field and the reason; the value itself, and names the sender made up, stay out of the answer."""
-    field = None if error["type"] == "extra_forbidden" else ".".join(str(part) for part in error["loc"][1:])
+    """Name the field and the reason; the value itself, and names that are no plain words, stay out of the answer."""
+    parts = [str(part) for part in error["loc"][1:]]
+    if error["type"] == "extra_forbidden":
+        parts[-1] = safe_name(parts[-1]) or ""
+    field = ".".join(parts) if all(parts) else None
     return {"field": field or None, "code": error["type"], "message": str(error["msg"])}
 
 
-async def _on_http_error(_: Request, error: Exception) -> Response:
+async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return as_response(problem_of(TooLarge(error.detail)))
@@ -228,6 +237,8 @@ async def _on_http_error(_: Request, error: Exception) -> Response:
     answer = problem(error.status_code, "http", titles.get(error.status_code, "The request cannot be answered"))
     response = as_response(answer)
     response.headers.update(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        response.headers["allow"] = allowed(ROUTES, request.scope)
     return response
 
 

@@ -215,7 +215,7 @@ class Reader:
             raise InvalidRecord("missing_id", None, "a message needs a message_id, or it could be stored twice")
         now = microseconds(datetime.now(UTC))
         bounds = TimeBounds(microseconds(self.earliest), now + self.ahead // timedelta(microseconds=1))
-        media_type = message.properties.content_type or JSON
+        media_type = (message.properties.content_type or JSON).partition(";")[0].strip().lower()
         try:
             submission = self.stream.decode(message.body, media_type, now, bounds, self.limit)
         except TooLarge as error:

@@ -22,6 +22,12 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 #: zlib's window bits for a gzip header and trailer.
 _GZIP = 31
+#: RFC 9110, section 8.4.1.3: the second is to be taken for the first.
+_GZIP_NAMES = (b"gzip", b"x-gzip")
+#: Members of one gzip stream (RFC 1952, section 2.2): what is packed in parallel or in blocks has one for each 64 KB or so.
+MOST_MEMBERS = 1_000
+#: As much of a stream is unpacked at a time.
+_PIECE_BYTES = 1 << 16
 
 #: Time for a body, once its head is here: enough for the largest at 1.2 Mbit/s, and nothing else would end one that
 #: stalls.
@@ -62,7 +68,7 @@ async def read_body(headers: Headers, receive: Receive, limit: int, room: Room) 
     encoding = headers.get(b"content-encoding")
     if not encoding or encoding.lower() == b"identity":
         return body
-    if encoding.lower() != b"gzip":
+    if encoding.lower() not in _GZIP_NAMES:
         raise UnsupportedMediaType("Content-Encoding must be gzip or absent")
     return _unpack(body, limit)
 
@@ -117,16 +123,40 @@ async def _rest(first: bytes, receive: Receive, limit: int, room: Room) -> bytes
 
 
 def _unpack(body: bytes, limit: int) -> bytes:
+    """Unpack every member of a gzip stream. Raises BadRequest, TooLarge."""
+    parts: list[bytes] = []
+    rest, left = memoryview(body), limit
+    while rest or not parts:
+        if len(parts) == MOST_MEMBERS:
+            raise BadRequest(f"the body has more than {MOST_MEMBERS} gzip members")
+        unpacked, rest = _member(rest, left)
+        left -= len(unpacked)
+        if left < 0:
+            raise TooLarge(f"the body may have {limit} bytes at most once unpacked")
+        parts.append(unpacked)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _member(packed: memoryview, limit: int) -> tuple[bytes, memoryview]:
+    """Unpack the first member of a gzip stream, one byte beyond the limit at most; return it and what follows it.
+
+    Raises:
+        BadRequest: it is no gzip, or cut.
+    """
     unpacker = zlib.decompressobj(_GZIP)
+    parts, left, place = [], limit + 1, 0
     try:
-        unpacked = unpacker.decompress(body, limit + 1)
+        while left > 0 and not unpacker.eof and (unpacker.unconsumed_tail or place < len(packed)):
+            piece: bytes | memoryview = unpacker.unconsumed_tail
+            if not piece:  # a piece at a time, because what follows a member is copied, and there may be many
+                piece, place = packed[place : place + _PIECE_BYTES], min(place + _PIECE_BYTES, len(packed))
+            parts.append(unpacker.decompress(piece, left))
+            left -= len(parts[-1])
     except zlib.error as error:
         raise BadRequest("the body is not valid gzip") from error
-    if len(unpacked) > limit:
-        raise TooLarge(f"the body may have {limit} bytes at most once unpacked")
-    if not unpacker.eof or unpacker.unused_data:
-        raise BadRequest("the body is not one whole gzip stream")
-    return unpacked
+    if left > 0 and not unpacker.eof:
+        raise BadRequest("the body is not a whole gzip stream")
+    return b"".join(parts), packed[place - len(unpacker.unused_data) :] if left > 0 else packed[:0]
 
 
 def _announced(headers: Headers) -> int:

@@ -95,10 +95,10 @@ class Ingest:
     def _receipt(self, headers: Headers, sender: Callable[[], str]) -> UUID | None:
         """Derive the receipt from the Idempotency-Key, where there is one, and the sender. Raises BadRequest."""
         key = headers.get(b"idempotency-key")
-        if not key:
+        if key is None:
             return None
-        if len(key) > KEY_LIMIT or not key.isascii() or not key.decode("ascii").isprintable():
-            raise BadRequest(f"Idempotency-Key must be {KEY_LIMIT} printable ASCII characters at most")
+        if not 0 < len(key) <= KEY_LIMIT or not key.isascii() or not key.decode("ascii").isprintable():
+            raise BadRequest(f"Idempotency-Key must be 1 to {KEY_LIMIT} printable ASCII characters")
         return keyed_receipt(self._publisher.stream, sender(), key.decode("ascii"))
 
 

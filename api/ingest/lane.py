@@ -1,19 +1,24 @@
 """The ingest lane: answers submissions before FastAPI's middleware and routing see them."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
+from typing import Any
 
 import structlog
 
-from api.errors import INTERNAL, Answer, problem_of
+from api.errors import INTERNAL, Answer, problem, problem_of
 from api.ingest.body import App, Disconnected, Receive, Scope, Send
 from api.ingest.events import PATHS, EventIngest
 from api.ingest.readings import ReadingIngest
+from api.query_names import refusal
 from shared import metrics
 from shared.errors import Misconfigured, WeirError
 
 log = structlog.get_logger()
 
 _DEVICES = "/devices/"
+#: Each path with and without its last slash: a client that is redirected loses the body of its POST.
+_ONE, _BATCH, _GATEWAY = ("stats/", "stats"), ("stats/batch", "stats/batch/"), ("/stats/batch", "/stats/batch/")
+_EVENTS = frozenset(f"{path}{end}" for path in PATHS for end in ("", "/"))
 
 
 class Lane:
@@ -29,23 +34,31 @@ class Lane:
         if scope["type"] == "http" and scope["method"] == "POST":
             answering = self._answering(scope, receive)
             if answering is not None:
+                if query := scope["query_string"]:  # what it was to say would be ignored
+                    answering.close()
+                    answering = _refused(query)
                 await respond(answering, send)
                 return
         await self.behind(scope, receive, send)
 
-    def _answering(self, scope: Scope, receive: Receive) -> Awaitable[Answer] | None:
+    def _answering(self, scope: Scope, receive: Receive) -> Coroutine[Any, Any, Answer] | None:
         path: str = scope["path"]
         if path.startswith(_DEVICES):
             device, _, rest = path[len(_DEVICES) :].partition("/")
-            if device and rest == "stats/":
+            if device and rest in _ONE:
                 return self._readings.one(device, scope, receive)
-            if device and rest == "stats/batch":
+            if device and rest in _BATCH:
                 return self._readings.batch(device, scope, receive)
-        elif path == "/stats/batch":
+        elif path in _GATEWAY:
             return self._readings.gateway(scope, receive)
-        elif path in PATHS:
+        elif path in _EVENTS:
             return self._events.batch(scope, receive)
         return None
+
+
+async def _refused(query: bytes) -> Answer:
+    """Answer a submission with a query: it takes none."""
+    return refusal(query, ()) or problem(422, "invalid", "The input is not valid", "a submission takes no query")
 
 
 async def respond(answering: Awaitable[Answer], send: Send) -> None:

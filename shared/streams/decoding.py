@@ -15,6 +15,10 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 Value = TypeVar("Value")
 
 NDJSON = "application/x-ndjson"
+#: Every name under which one JSON object per line is sent; none of them is registered.
+LINES = frozenset(
+    f"application/{prefix}{name}" for prefix in ("", "x-") for name in ("ndjson", "jsonl", "jsonlines", "json-lines")
+)
 
 #: What a timestamp is rejected with that may be good once it is written in another form.
 _OF_TIMESTAMPS = ("not_a_timestamp", "timestamp_without_offset")
@@ -143,6 +147,8 @@ def split_columns(body: bytes, fields: AbstractSet[str], limit: int | None = Non
         columns = _decode(_object, body)
     except msgspec.ValidationError as error:
         raise rejection("not_an_object", None) from error
+    except InvalidRecord as error:
+        raise malformed(body) from error
     cells: dict[str, list[bytes]] = {}
     for name, column in columns.items():
         if bytes(column) != b"null":
@@ -180,7 +186,7 @@ def require_at_most(limit: int | None, records: int) -> None:
 def items(body: bytes, media_type: str, fields: AbstractSet[str]) -> list[bytes]:
     """Return the records of a submission, each as JSON and as it was sent as far as JSON can say it."""
     body = without_byte_order_mark(body)
-    if media_type == NDJSON:
+    if media_type in LINES:
         return split_lines(body)
     return split_columns(body, fields) if is_object(body) else split_array(body)
 
@@ -188,6 +194,18 @@ def items(body: bytes, media_type: str, fields: AbstractSet[str]) -> list[bytes]
 def is_object(body: bytes) -> bool:
     """Whether a body is columns; otherwise it should be an array."""
     return body.lstrip()[:1] == b"{"
+
+
+def malformed(body: bytes) -> InvalidRecord:
+    """Make the error of a body that is no JSON: where each of its lines is, say how to send lines."""
+    first, _, rest = body.lstrip().partition(b"\n")
+    if rest.strip() and is_object(first):
+        try:
+            _object.decode(first)
+        except _NO_JSON:
+            return rejection("malformed", None)
+        return InvalidRecord("malformed", None, f"is not one JSON value; send lines as Content-Type: {NDJSON}")
+    return rejection("malformed", None)
 
 
 def _decode(decoder: msgspec.json.Decoder[Value], body: bytes) -> Value:

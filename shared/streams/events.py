@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from shared.errors import InvalidRecord
-from shared.streams.decoding import NDJSON, Decoder, is_object, split_array, split_lines
+from shared.streams.decoding import LINES, Decoder, is_object, malformed, split_array, split_lines
 from shared.streams.mending import without_byte_order_mark
 from shared.streams.rejections import Rejected, rejection
 from shared.streams.stream import (
@@ -66,12 +66,12 @@ def decode(body: bytes, media_type: str, _now: int, bounds: TimeBounds, limit: i
         TooLarge: it brings more than `limit`.
     """
     body = without_byte_order_mark(body)
-    if media_type == NDJSON:
+    if media_type in LINES:
         decoded = _events.lines(body, limit)
     elif is_object(body):
         decoded = _events.each([body], limit)
         if any(one.code == "malformed" for one in decoded.rejected):
-            raise rejection("malformed", None)
+            raise malformed(body)
     else:
         decoded = _events.array(body, limit)
 
@@ -84,7 +84,7 @@ def decode(body: bytes, media_type: str, _now: int, bounds: TimeBounds, limit: i
 def items(body: bytes, media_type: str) -> list[bytes]:
     """Return the events of a submission, each as it was sent."""
     body = without_byte_order_mark(body)
-    if media_type == NDJSON:
+    if media_type in LINES:
         return split_lines(body)
     return [body] if is_object(body) else split_array(body)
 
@@ -147,6 +147,10 @@ def _row(event: Event, bounds: TimeBounds) -> bytes:
     if moment > bounds.latest:
         raise rejection("timestamp_too_far_ahead", "occurred_at")
     user_id, event_type = str(event.user_id), event.event_type
+    if user_id.isspace():
+        raise rejection("empty", "user_id")
+    if event_type.isspace():
+        raise rejection("empty", "event_type")
     if "\0" in user_id:
         raise rejection("unstorable_text", "user_id")
     if "\0" in event_type:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shared.streams.decoding import (
-    NDJSON,
+    LINES,
     Decoded,
     Decoder,
     is_object,
@@ -146,7 +146,7 @@ def _decode(
 ) -> tuple[Columns, Sequence[int], list[Rejected]]:
     """Bring every format into columns, with the place of each row in the submission."""
     body = signed(without_byte_order_mark(body))
-    if media_type == NDJSON:
+    if media_type in LINES:
         decoded = decoder.lines(body, limit)
     elif is_object(body):
         try:

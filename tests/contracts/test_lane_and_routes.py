@@ -123,7 +123,7 @@ REQUESTS = {
 async def applications(running_weir):
     """Clients of the lane and of the routes behind it: one process, one broker connection, one database."""
     lane = create_app(running_weir.settings())
-    async with lane.behind.router.lifespan_context(lane.behind):
+    async with lane.behind.app.router.lifespan_context(lane.behind.app):
         clients = [
             httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://weir") for app in (lane, lane.behind)
         ]

@@ -19,7 +19,7 @@ from shared.config import Settings
 
 EXAMPLES = 60
 
-document = openapi.from_dict(create_app(Settings()).behind.openapi())
+document = openapi.from_dict(create_app(Settings()).behind.app.openapi())
 document.config.generation.deterministic = True
 
 
