@@ -7,7 +7,8 @@
 BIN := .venv/bin
 # Made last, so an interrupted install is never taken for a whole one.
 READY := .venv/.complete
-API := http://127.0.0.1:$(or $(WEIR_API_PORT),8000)
+# Where the API of `make up` is; recipes ask when they run.
+API = $$($(BIN)/python -m cli address)
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20

@@ -10,8 +10,8 @@ from uuid import UUID
 import httpx
 
 from cli.http import Answer, ComeAgain, PatientHttp, body_of, checked
+from cli.stack import Stack
 from shared.config import load
-from shared.emails import email_key
 from shared.errors import Conflict, NotFound, Unavailable, WeirError
 
 #: How long one call may wait for an API that is away, full or still at work.
@@ -24,7 +24,7 @@ class ApiClient:
     def __init__(
         self, url: str | None = None, *, patience: timedelta = PATIENCE, transport: httpx.BaseTransport | None = None
     ) -> None:
-        self._http = PatientHttp(url or f"http://127.0.0.1:{load().api_port}", patience, transport)
+        self._http = PatientHttp(url or Stack(load()).api_url, patience, transport)
 
     def __enter__(self) -> Self:
         return self
@@ -235,8 +235,7 @@ class Client(ApiClient):
         return result
 
     def _find_user(self, email: str) -> Answer | None:
-        users = self._http.pages("/users/", {"email": email})
-        return next((user for user in users if email_key(user["email"]) == email_key(email)), None)
+        return next(iter(self._http.pages("/users/", {"email": email})), None)
 
     def _devices(self, wanted: Answer) -> list[Answer]:
         return [device for device in self._http.pages("/devices/", wanted) if device["name"] == wanted["name"]]

@@ -76,6 +76,12 @@ def status() -> None:
 
 
 @app.command()
+def address() -> None:
+    """Print where the API is: what WEIR_API_PORT says, else where `weir up` started it, else the default."""
+    typer.echo(Stack(load()).api_url)
+
+
+@app.command()
 def migrate() -> None:
     """Bring the database at WEIR_DATABASE_URL to the newest schema."""
     upgrade(load().database_url)

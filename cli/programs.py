@@ -1,10 +1,11 @@
 """What every server and service of the local stack is made of: a program, its ports and waiting for it."""
 
+import hashlib
 import os
 import random
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -81,3 +82,11 @@ def write_if_changed(path: Path, text: str) -> None:
     draft = path.with_name(path.name + ".new")
     draft.write_text(text)
     draft.replace(path)
+
+
+def source_version(packages: Iterable[Path]) -> str:
+    """Return what changes whenever a Python file below these folders does."""
+    seen = hashlib.sha256()
+    for path in sorted(path for package in packages for path in package.rglob("*.py")):
+        seen.update(f"{path} {path.stat().st_mtime_ns}".encode())
+    return seen.hexdigest()[:16]

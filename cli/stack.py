@@ -1,7 +1,6 @@
 """All of Weir on one machine: its own PostgreSQL and RabbitMQ, and the five services, under one supervisord."""
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from cli.programs import Program, free_ports, port_is_free, wait_until, write_if_changed
+from cli.programs import Program, free_ports, port_is_free, source_version, wait_until, write_if_changed
 from cli.rabbitmq_installation import find_or_install
 from cli.servers import PostgresServer, RabbitPorts, RabbitServer
 from cli.supervision import Supervisor
@@ -29,6 +28,8 @@ SERVICES = {"beat": 10, "upkeep": 10, "worker": 30, "consumer": 30, "api": 40}
 PACKAGES = ("api", "consumer", "analytics", "shared")
 SERVER_SECONDS = 90
 API_SECONDS = 60
+#: By what address one reaches what listens on all.
+_REACHABLE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  compared, not bound
 #: A program that still cannot be kept up by then never will.
 HOPE_SECONDS = 10
 
@@ -52,9 +53,14 @@ class Stack:
 
     @property
     def api_url(self) -> str:
-        host = self.settings.api_host
-        reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104  compared, not bound
-        return f"http://{reachable}:{self.settings.api_port}"
+        """Where the API is: as the environment says, else where it was started, else where it is by default."""
+        settings = self.settings
+        port = settings.api_port if "WEIR_API_PORT" in self._given else self._remembered_port() or settings.api_port
+        return f"http://{_REACHABLE.get(settings.api_host, settings.api_host)}:{port}"
+
+    def _remembered_port(self) -> int | None:
+        """The port of the API that runs here."""
+        return self._remember().get("api") if self._memory.exists() and self.supervisor.is_running() else None
 
     @property
     def owns_broker(self) -> bool:
@@ -185,7 +191,13 @@ class Stack:
         }
         # New code is another environment to supervisord, and so a reason to start a service again.
         cold = {"WEIR_COLD_URL": str(self.folder / "cold")}
-        environment = {**cold, **self._given, **addresses, "CODE_VERSION": _code_version(), "PYTHONUNBUFFERED": "1"}
+        environment = {
+            **cold,
+            **self._given,
+            **addresses,
+            "CODE_VERSION": source_version(CHECKOUT / package for package in PACKAGES),
+            "PYTHONUNBUFFERED": "1",
+        }
         celery = ("celery", "-A", "analytics.celery")
         schedule = self.folder / "beat" / "schedule"
         schedule.parent.mkdir(exist_ok=True)
@@ -235,12 +247,3 @@ class Stack:
 
     def _log(self, name: str) -> Path:
         return self.supervisor.log_of(name)
-
-
-def _code_version() -> str:
-    """Changes whenever a source file of a service does."""
-    sources = sorted(path for package in PACKAGES for path in (CHECKOUT / package).rglob("*.py"))
-    seen = hashlib.sha256()
-    for path in sources:
-        seen.update(f"{path} {path.stat().st_mtime_ns}".encode())
-    return seen.hexdigest()[:16]

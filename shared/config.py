@@ -202,6 +202,10 @@ def _variable(name: str) -> str:
     return PREFIX + name.upper()
 
 
+def _is_ours(name: str) -> bool:
+    return name.upper().startswith(PREFIX)
+
+
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings, or say in one line which variable makes no sense.
 
@@ -209,11 +213,13 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         Misconfigured: a WEIR_ variable is unknown or its value is not valid.
     """
     known = {_variable(name) for name in Settings.model_fields}
-    unknown = sorted(name for name in environment if name.startswith(PREFIX) and name.upper() not in known)
+    unknown = sorted(name for name in environment if _is_ours(name) and name.upper() not in known)
     if unknown:
         raise Misconfigured(f"unknown setting {unknown[0]}; docs/configuration.md lists them all")
     try:
-        return Settings()
+        given = {name[len(PREFIX) :].lower(): value for name, value in environment.items() if _is_ours(name)}
+        # The prefix is one that no variable of the process has: what counts is what was handed over.
+        return Settings(_env_prefix="\0", **given)  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
         fault = first["msg"].removeprefix("Value error, ")  # pydantic's, before a text of ours

@@ -143,8 +143,8 @@ def _dead_letters(management: Management) -> Check:
     counts = {one.dead_queue: management.queue(one.dead_queue).get("messages", 0) for one in STREAMS}
     waiting = ", ".join(f"{count} in {queue}" for queue, count in counts.items() if count)
     if waiting:
-        return warn("dead letters", waiting, "each says in its headers why, and of which receipt it was")
-    return ok("dead letters", "none wait")
+        return warn("dead letters", waiting, "is the consumer down, or the table missing? It moves them into the table")
+    return ok("dead letters", "none wait to be moved into the table")
 
 
 def _parked(management: Management) -> Check:

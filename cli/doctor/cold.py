@@ -1,5 +1,6 @@
 """Checks of the cold tier: is everything sealed that is due, and are its files what was sealed."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from sqlalchemy import Engine
@@ -19,10 +20,11 @@ RESTED = timedelta(days=2)
 class Cold:
     """Looks at one cold tier."""
 
-    def __init__(self, engine: Engine, url: str, hot_days: int) -> None:
+    def __init__(self, engine: Engine, url: str, hot_days: int, terms: Mapping[str, int | None]) -> None:
         self._engine = engine
         self._url = url
         self._hot_days = hot_days
+        self._terms = terms
 
     def checks(self) -> list[Check]:
         return [
@@ -33,14 +35,19 @@ class Cold:
     def _overdue(self) -> Check:
         with translated(), self._engine.connect() as connection:
             due = hot.today(connection) - timedelta(days=self._hot_days)
-        late = upkeep.due(self._engine, STREAMS, due - LATE, RESTED)
+        late = upkeep.due(self._engine, STREAMS, due - LATE, RESTED, self._late_terms())
         if not late:
             return ok("sealing", f"no day before {due - LATE} is hot")
-        found = f"{len(late)} days should have been sealed; the oldest is {late[0].day}"
+        days = "1 day" if len(late) == 1 else f"{len(late)} days"
+        found = f"{days} should have been sealed; the oldest is {late[0].day} of {late[0].stream.name}"
         advice = "do beat and upkeep run? Upkeep logs `a day stays as it is`, and why; `weir seal` does it now"
         # Nobody knows since when rows are in a default partition: they may have come a minute ago.
         too_late = any(one.day < due - TOO_LATE for one in late if not one.is_default)
         return fail("sealing", found, advice) if too_late else warn("sealing", found, advice)
+
+    def _late_terms(self) -> dict[str, int | None]:
+        """A term that is shorter than days are hot is sealed by its end, as `weir seal` does; it may be as late as others."""
+        return {name: term and term + LATE // timedelta(days=1) for name, term in self._terms.items()}
 
     def _damaged(self) -> Check:
         files, damaged = verification.look(self._engine, Store(self._url), STREAMS)

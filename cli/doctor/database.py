@@ -37,6 +37,7 @@ class Database:
             "partitions": self._partitions,
             "default partition": self._default_partition,
             "receipts": self._receipts,
+            "open dead letters": self._dead_letters,
             "emails": self._emails,
             "database disk": self._disk,
         }
@@ -47,6 +48,15 @@ class Database:
         if there != newest:
             return fail("schema", f"at revision {there}, this Weir needs {newest}", "run `weir migrate`")
         return ok("schema", f"at revision {there}, the newest")
+
+    def _dead_letters(self) -> Check:
+        query = "SELECT stream, count(*) FROM dead_letters WHERE state IN ('open', 'replaying') GROUP BY stream ORDER BY stream"
+        with translated(), self._engine.connect() as connection:
+            counts = [f"{count:,} of {stream}" for stream, count in connection.execute(text(query))]
+        if counts:
+            advice = "`weir dead-letters list` says why; edit and replay them, or discard them with a reason"
+            return warn("open dead letters", ", ".join(counts), advice)
+        return ok("open dead letters", "none")
 
     def _emails(self) -> Check:
         query = "SELECT id, email FROM users WHERE email_key IS NULL ORDER BY id LIMIT 20"

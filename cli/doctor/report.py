@@ -30,7 +30,7 @@ def examine(settings: Settings, url: str) -> list[Check]:
             *service.checks(),
             *broker.checks(management, settings.prefetch),
             *database.checks(service.clock),
-            *Cold(engine, settings.cold_url, settings.hot_days).checks(),
+            *Cold(engine, settings.cold_url, settings.hot_days, settings.terms).checks(),
         ]
     finally:
         service.close()

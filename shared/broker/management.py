@@ -39,7 +39,7 @@ class Management:
                 return answer.json()  # how a health check says no
             answer.raise_for_status()
             return answer.json()
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:  # OSError: no descriptor is free
             raise BrokerUnavailable("the management API does not answer") from error
 
     def queue(self, name: str) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from datetime import date, timedelta
 from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from shared.cold import hot, mark
 from shared.cold.hot import Source
@@ -114,8 +115,17 @@ def alone(engine: Engine, store: Store) -> Iterator[None]:
             mark.ensure(engine, store)
             yield
         finally:
-            # The lock is the connection's, which goes with it: back in the pool it would hold it for ever.
-            connection.invalidate()
+            _unlock(connection)
+
+
+def _unlock(connection: Connection) -> None:
+    """Release the lock, so that whoever comes next finds it free at once. It is the session's: where that cannot be told to
+    release it, the session is given up and not put back into the pool.
+    """
+    try:
+        connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
+    except DBAPIError:
+        connection.invalidate()
 
 
 def due(

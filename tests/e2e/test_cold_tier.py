@@ -103,7 +103,7 @@ def test_verify_names_each_damaged_file_and_harms_no_other(cold: ColdTier) -> No
     assert place(cold, whole).read_bytes() == kept
     assert len(cold.store.read(whole)) == 200
 
-    checks = {check.name: check for check in Cold(cold.engine, str(cold.folder), 7).checks()}
+    checks = {check.name: check for check in Cold(cold.engine, str(cold.folder), 7, {}).checks()}
     assert checks["cold files"].state is State.FAIL
     assert "2 of 4" in checks["cold files"].found  # it reads no pages
 
@@ -185,7 +185,7 @@ def test_overdue_day_is_told_and_the_hourly_task_seals_it(cold: ColdTier) -> Non
     cold.insert(rows)
 
     def sealing() -> State:
-        return Cold(cold.engine, str(cold.folder), 7).checks()[0].state
+        return Cold(cold.engine, str(cold.folder), 7, {}).checks()[0].state
 
     assert sealing() is State.FAIL
     cold.weir.start("upkeep")
@@ -198,7 +198,7 @@ def test_overdue_day_is_told_and_the_hourly_task_seals_it(cold: ColdTier) -> Non
 
 def test_doctor_sees_what_is_due_in_the_default_partition(cold: ColdTier) -> None:
     def sealing() -> State:
-        return Cold(cold.engine, str(cold.folder), 7).checks()[0].state
+        return Cold(cold.engine, str(cold.folder), 7, {}).checks()[0].state
 
     cold.insert(readings(20, seed=1))
     assert sealing() is State.WARN

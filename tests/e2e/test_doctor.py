@@ -68,6 +68,19 @@ def test_healthy_weir_passes_every_check(healthy: Weir) -> None:
     assert set(checks) >= depends_on_this_machine
 
 
+def test_open_dead_letters_are_counted_by_stream(healthy: Weir) -> None:
+    healthy.rows("""
+        INSERT INTO dead_letters (id, stream, content_type, body, headers, code, reason, first_seen, last_seen, replay, state)
+        SELECT gen_random_uuid(), stream, '', '', '{}', 'c', 'r', now(), now(), gen_random_uuid(), state
+        FROM (VALUES ('readings', 'open'), ('events', 'open'), ('events', 'replaying'), ('events', 'discarded'))
+            AS v (stream, state)
+    """)
+    found = fails(healthy, "open dead letters", State.WARN)
+    assert found.found == "2 of events, 1 of readings"
+    healthy.rows("DELETE FROM dead_letters")
+    is_well(healthy, "open dead letters")
+
+
 def test_missing_policy_is_named(healthy: Weir) -> None:
     healthy.management("DELETE", "policies/{vhost}/streams")
     found = fails(healthy, "topology").found

@@ -104,6 +104,24 @@ def test_both_workers_are_ready_under_names_of_their_own(copy):
 
 
 @pytest.mark.usefixtures("first_up")
+def test_every_command_finds_the_api_where_it_was_started(copy):
+    """The port stands in no environment here, and is not the default one."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WEIR_")}
+
+    def run(*arguments, **named):
+        command = [".venv/bin/python", "-m", "cli", *arguments]
+        done = {"cwd": copy.folder, "env": environment | named, "capture_output": True, "text": True, "timeout": 120}
+        return subprocess.run(command, check=False, **done)
+
+    assert run("address").stdout.strip() == copy.url
+    doctor = json.loads(run("doctor", "--json").stdout)
+    assert {one["name"]: one["state"] for one in doctor["checks"]}["api"] == "ok"
+    assert run("dead-letters", "list", "--json").stdout.strip() == "[]"
+    assert run("dead-letters", "parked").returncode == 0
+    assert run("address", WEIR_API_PORT="9").stdout.strip() == "http://127.0.0.1:9"
+
+
+@pytest.mark.usefixtures("first_up")
 def test_taken_port_is_named(copy):
     taken = json.loads((copy.folder / ".weir" / "stack.json").read_text())["postgres"]
     up = copy.make("up", WEIR_API_PORT=str(taken))

@@ -66,7 +66,7 @@ def test_nothing_is_sealed_into_the_place_of_a_store(cold: ColdTier, expected: t
 def test_no_file_is_called_lost_that_is_only_away(cold: ColdTier, expected: type[WeirError]) -> None:
     with pytest.raises(expected):
         list(verification.verify(cold.engine, cold.store, [READINGS]))
-    checks = {check.name: check for check in Cold(cold.engine, str(cold.folder), 7).checks()}
+    checks = {check.name: check for check in Cold(cold.engine, str(cold.folder), 7, {}).checks()}
     assert checks["cold files"].state is State.FAIL
     assert "DELETE" not in str(checks["cold files"])
 

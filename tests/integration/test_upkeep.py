@@ -15,7 +15,7 @@ from shared.cold import hot, ordered_manifest, ordering, retention, switch, upke
 from shared.cold.hot import Source
 from shared.cold.ordering import OrderedDay
 from shared.cold.sealing import Sealed
-from shared.errors import DatabaseUnavailable
+from shared.errors import Conflict, DatabaseUnavailable
 from shared.streams import READINGS, STREAMS
 
 MINUTE = timedelta(minutes=1)
@@ -226,3 +226,19 @@ def test_dropping_begins_nothing_after_its_time(cold: ColdTier, two_days: list[S
     assert len(drops) == 2
     assert retention.apply(cold.engine, cold.store, drops, begin_within=timedelta(0)) == []
     assert len(cold.files()) == 2
+
+
+def test_one_upkeep_after_another_finds_the_lock_free(cold: ColdTier) -> None:
+    """In one process they take the same connections from the pool, one after another."""
+    for _ in range(20):
+        with upkeep.alone(cold.engine, cold.store), pytest.raises(Conflict), upkeep.alone(cold.engine, cold.store):
+            pass
+        assert cold.weir.rows("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND database <> 0") == []
+
+
+def test_upkeep_whose_connection_is_lost_holds_the_lock_no_longer(cold: ColdTier) -> None:
+    ending = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
+    with upkeep.alone(cold.engine, cold.store):
+        assert cold.weir.rows(ending) == [(True,)]
+    with upkeep.alone(cold.engine, cold.store):
+        pass

@@ -68,6 +68,19 @@ def test_every_process_ends_with_that_line(command):
     assert "WEIR_JOB_DEADLINE is greater than WEIR_JOB_RETENTION" in line
 
 
+def test_settings_come_from_the_environment_that_is_handed_over(monkeypatch):
+    monkeypatch.setenv("WEIR_LOG_LEVEL", "debug")
+    monkeypatch.setenv("WEIR_API_PORT", "1")
+    assert load({"WEIR_API_PORT": "8111", "weir_prefetch": "7", "PATH": "/"}) == load({}).model_copy(
+        update={"api_port": 8111, "prefetch": 7}
+    )
+    assert load({}).log_level == "info"
+    with pytest.raises(Misconfigured, match="WEIR_NOTHING"):
+        load({"WEIR_NOTHING": "1"})
+    monkeypatch.setenv("WEIR_NOTHING", "1")
+    load({})
+
+
 def test_each_stream_has_a_term(monkeypatch):
     monkeypatch.setenv("WEIR_RETENTION_DAYS_EVENTS", "30")
     terms = load().terms
