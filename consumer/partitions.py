@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import structlog
 from sqlalchemy import Connection, Engine, text
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from shared.database import DatabaseThreads, translated
 from shared.errors import DatabaseUnavailable, WeirError
@@ -19,35 +20,55 @@ LOCK = 0x57454950
 
 EVERY = timedelta(hours=1)
 RETRY = timedelta(seconds=5)
+#: Longest wait for a lock of attaching: so long at most readers and writers queue behind us, who queue behind a reader.
+PATIENCE = timedelta(milliseconds=100)
+#: A partition is tried for so long before the next round.
+TRIED_FOR = timedelta(seconds=5)
 #: Measured on our side, because a frozen database ends nothing. What takes longer goes on, and is looked for again.
-DEADLINE = timedelta(seconds=30)
+DEADLINE = timedelta(minutes=2)
 
 
 def ensure(engine: Engine, streams: Iterable[Stream], ahead: int) -> list[str]:
-    """Make the partitions from yesterday to `ahead` days from now that are missing; return their names.
+    """Make the partitions from yesterday to `ahead` days from now that are missing, today's first; return their names.
+
+    Each is made in a transaction of its own, which waits for a lock for 100 ms at most: whoever reads or writes queues
+    behind it meanwhile. It is tried again with growing, random pauses, for some seconds.
 
     Raises:
-        WeirError: none of those that were missing is there for certain; call it again.
+        WeirError: one of them is still missing; those before it are there. Call it again.
     """
     today = datetime.now(UTC).date()
-    span = [today + timedelta(days=number) for number in range(-1, ahead + 1)]
+    span = sorted((today + timedelta(days=number) for number in range(-1, ahead + 1)), key=lambda day: abs(day - today))
+    with translated(), engine.connect() as connection:
+        days = [_Partition(stream.table, day) for day in span for stream in streams]
+        missing = [one for one in days if not one.is_there(connection)]
+    made = [one.name for one in missing if _attempt_to_make(engine, one)]
+    return sorted(made)
+
+
+@retry(
+    retry=retry_if_exception_type(DatabaseUnavailable),
+    stop=stop_after_delay(TRIED_FOR),
+    wait=wait_random_exponential(multiplier=0.05, max=1),
+    reraise=True,
+)
+def _attempt_to_make(engine: Engine, partition: "_Partition") -> bool:
+    """Make a partition, unless another consumer has; whether it was made. Raises WeirError."""
     with translated(), engine.begin() as connection:
-        connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+        # Nobody waits behind this lock but consumers that start together.
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-        missing = [_Partition(stream.table, day) for stream in streams for day in span]
-        missing = [one for one in missing if not one.is_there(connection)]
-        is_locked = any(one.has_rows_waiting(connection) for one in missing)
-        if is_locked:
+        if partition.is_there(connection):
+            return False
+        connection.execute(text(f"SET LOCAL lock_timeout = {PATIENCE // timedelta(milliseconds=1)}"))
+        has_rows = partition.has_rows_waiting(connection)
+        if has_rows:
             # A partition is seen at once, whatever a snapshot says, and rows that moved only by later snapshots: who reads
             # already would find them nowhere. It is the lock of `shared.cold.manifest.snapshot`, and taken before those
-            # of attaching, for which readers who have it may wait. Others wait behind us meanwhile, and sealing takes the
-            # two the other way round: so we give up soon, before PostgreSQL looks for a deadlock.
-            connection.execute(text("SET LOCAL lock_timeout = '400ms'"))
+            # of attaching, for which readers who have it may wait.
             connection.execute(text("LOCK TABLE cold_files IN ACCESS EXCLUSIVE MODE"))
-        for one in missing:
-            if one.make(connection) and not is_locked:
-                raise DatabaseUnavailable("records came for a day while its partition was made")
-    return [one.name for one in missing]
+        if partition.make(connection) and not has_rows:
+            raise DatabaseUnavailable("records came for a day while its partition was made")
+        return True
 
 
 class _Partition(NamedTuple):
@@ -76,19 +97,24 @@ class _Partition(NamedTuple):
         return bool(connection.execute(text(query)).scalar_one())
 
     def make(self, connection: Connection) -> int:
-        """Make it beside the table, move its rows along, and attach it, which blocks nobody who reads or writes other days.
+        """Make it beside the table, move its rows along, and attach it. Returns how many moved.
 
-        Rows that come in between fail it; so there is nothing in between. Returns how many moved.
+        Attaching locks the default partition against everybody, and looks through it for rows of this day; those of other
+        days should be few there. It does not look through the new partition, whose CHECK says what is in it. The default
+        partition gets no such CHECK: it would make good rows dead letters until the partition is attached.
         """
         start, end = self.span
         connection.execute(text(f"CREATE TABLE {self.name} (LIKE {self.table} INCLUDING ALL)"))
+        inside = f"time >= {start} AND time < {end}"
+        connection.execute(text(f"ALTER TABLE {self.name} ADD CONSTRAINT inside CHECK ({inside})"))
         move = f"""
-            WITH moved AS (DELETE FROM {self.table}_default WHERE time >= {start} AND time < {end} RETURNING *)
+            WITH moved AS (DELETE FROM {self.table}_default WHERE {inside} RETURNING *)
             INSERT INTO {self.name} SELECT * FROM moved
         """  # noqa: S608
         moved = connection.execute(text(move)).rowcount
         attach = f"ALTER TABLE {self.table} ATTACH PARTITION {self.name} FOR VALUES FROM ({start}) TO ({end})"
         connection.execute(text(attach))
+        connection.execute(text(f"ALTER TABLE {self.name} DROP CONSTRAINT inside"))  # the bounds say so from now on
         return moved
 
 

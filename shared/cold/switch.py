@@ -19,7 +19,7 @@ from shared.errors import DatabaseUnavailable
 
 #: Longest that writers may queue behind a lock that the switch waits for. Shorter than PostgreSQL's deadlock_timeout,
 #: so that nobody who waits for us is ever the one to be cancelled.
-PATIENCE = timedelta(milliseconds=400)
+PATIENCE = timedelta(milliseconds=100)
 
 #: Longest that writers of a day wait while its rows are counted: 50 million. The consumer waits much longer.
 _COUNTED_WITHIN = timedelta(seconds=5)

@@ -1,8 +1,10 @@
 """Whoever looks after tables does so beside the consumer: a database that does not answer does not keep it from ending."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from types import ModuleType
 
@@ -65,7 +67,7 @@ def test_rows_that_move_to_a_partition_of_their_own_are_missed_by_nobody(weir: W
 
 
 @pytest.mark.parametrize("before", [0, 1])
-def test_rows_that_come_while_partitions_are_made_move_along(
+def test_rows_that_come_while_a_partition_is_made_move_along(
     weir: Weir, engine: Engine, monkeypatch: pytest.MonkeyPatch, before: int
 ) -> None:
     """Where none was there before, nobody was kept from reading: it begins anew."""
@@ -78,16 +80,49 @@ def test_rows_that_come_while_partitions_are_made_move_along(
         nonlocal looks
         looks += 1
         found = look(partition, connection)
-        if looks == 2:  # yesterday's is the first
+        if looks == 1:  # of today's readings
             add_row(weir)
         return found
 
     monkeypatch.setattr(partitions._Partition, "has_rows_waiting", one_comes)
-    if not before:
-        with pytest.raises(DatabaseUnavailable, match="records came for a day"):
-            partitions.ensure(engine, STREAMS, 7)
     assert partitions.ensure(engine, STREAMS, 7)
     assert (weir.scalar("SELECT count(*) FROM readings_default"), weir.scalar(TODAY)) == (0, before + 1)
+
+
+def test_nobody_waits_long_behind_a_partition_that_waits_for_a_reader(weir: Weir, engine: Engine) -> None:
+    """A reader holds both default partitions; others read them, write into them and are never kept for two seconds."""
+    done = threading.Event()
+
+    def read_and_write(table: str, row: str) -> int:
+        count = 0
+        with weir.connection() as connection, connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '2s'")
+            while not done.is_set():
+                cursor.execute(f"INSERT INTO {table} {row}")
+                cursor.execute(f"SELECT count(*) FROM {table}_default")
+                count += 1
+        return count
+
+    rows = {
+        "readings": "VALUES (1, now() + interval '3 days', 1, 2, 3)",
+        "events": "VALUES (gen_random_uuid(), now() + interval '3 days', 'u', 't', '{}')",
+    }
+    with weir.connection() as reading, reading.cursor() as reader, ThreadPoolExecutor(2) as threads:
+        reading.autocommit = False
+        reader.execute("SELECT (SELECT count(*) FROM readings_default), (SELECT count(*) FROM events_default)")
+        others = [threads.submit(read_and_write, *one) for one in rows.items()]
+        try:
+            with pytest.raises(DatabaseUnavailable):
+                partitions.ensure(engine, STREAMS, 7)
+        finally:
+            done.set()
+        counts = dict(zip(rows, [one.result() for one in others], strict=True))
+        reading.rollback()
+    assert partitions.ensure(engine, STREAMS, 7)
+    for table, count in counts.items():
+        assert weir.scalar(f"SELECT count(*) FROM {table}") == count > 0
+        assert weir.scalar(f"SELECT count(*) FROM {table}_default") == 0
+    assert weir.rows("SELECT conname FROM pg_constraint WHERE conname = 'inside'") == []
 
 
 @pytest.mark.parametrize(
