@@ -1,6 +1,6 @@
 """A client of Weir's HTTP API for commands: it waits through what passes, and says the rest in a sentence."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -12,7 +12,8 @@ import httpx
 from cli.http import Answer, ComeAgain, PatientHttp, body_of, checked
 from cli.stack import Stack
 from shared.config import load
-from shared.errors import Conflict, NotFound, Unavailable, WeirError
+from shared.emails import email_key
+from shared.errors import Conflict, NotFound, Unavailable
 
 #: How long one call may wait for an API that is away, full or still at work.
 PATIENCE = timedelta(minutes=5)
@@ -77,6 +78,10 @@ class Client(ApiClient):
         if user is None:
             raise NotFound(f"there is no user {email}")
         return user
+
+    def devices(self, wanted: Answer) -> Iterator[Answer]:
+        """Give every device that fits, page by page: by `user_id`, by `name`, by both or all."""
+        yield from self._http.pages("/devices/", wanted)
 
     def device(self, user_id: int | str, name: str) -> Answer:
         """Find the user's device of this name, or make one."""
@@ -215,27 +220,9 @@ class Client(ApiClient):
         finally:
             response.close()
 
-    def statistics(self, device_id: str, **asked: str | None) -> Answer:
-        """Submit a statistics job, with what is asked as the API's query has it, and wait for its result."""
-        query = {"wait": "10"} | {name: value for name, value in asked.items() if value is not None}
-        job = self._http.patiently(lambda: self._http.request("GET", f"/devices/{device_id}/analytics/", params=query))
-
-        def fetch() -> Answer:
-            task = self._http.request("GET", f"/tasks/{job['task_id']}")
-            if task["status"] in {"PENDING", "STARTED"}:
-                raise ComeAgain("the job is submitted, but no worker has answered it yet")
-            return task
-
-        task = self._http.patiently(fetch)
-        if task["status"] == "FAILURE":
-            raise WeirError(f"the job failed: {task['error']}")
-        if task["status"] == "CANCELLED":
-            raise WeirError("somebody cancelled the job")
-        result: Answer = task["result"]
-        return result
-
     def _find_user(self, email: str) -> Answer | None:
-        return next(iter(self._http.pages("/users/", {"email": email})), None)
+        users = self._http.pages("/users/", {"email": email})
+        return next((user for user in users if email_key(user["email"]) == email_key(email)), None)
 
     def _devices(self, wanted: Answer) -> list[Answer]:
         return [device for device in self._http.pages("/devices/", wanted) if device["name"] == wanted["name"]]

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from cli.client import Client
+from cli.questions_client import QuestionsClient
 from shared.errors import WeirError
 
 EMAIL = "demo@example.com"
@@ -22,12 +22,12 @@ def run(url: str) -> dict[str, Any]:
     Raises:
         WeirError: something on the way did not work.
     """
-    with Client(url, patience=PATIENCE) as client:
+    with QuestionsClient(url, patience=PATIENCE) as client:
         user = client.user(EMAIL)
         device = client.device(user["id"], DEVICE)
         for number in range(READINGS):
             client.settled_receipt(_send(url, device["id"], number))
-        return client.statistics(device["id"])
+        return client.statistics(f"/devices/{device['id']}/analytics/")
 
 
 def _send(url: str, device_id: str, number: int) -> str:

@@ -1,161 +1,97 @@
 """The command `weir`: the local stack, and what its people do with it from a terminal."""
 
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from cli import cold, commands, demo, exporting, generate, imports, statistics, tracing
-from cli.bench import command as benchmark
-from cli.dead_letters import dead_letters_app
-from cli.doctor import report
-from cli.doctor.checks import State, worst
-from cli.faults import command as harness
-from cli.stack import Stack
-from shared.config import load
-from shared.errors import WeirError
-from shared.migrations import upgrade
+from cli.lazy import Lazy, LazyGroup
+
+#: Every command: where it is, and what it is for. A module is loaded once its command is called, because all of them together
+#: take longer than `weir --help` may. The sentence is the first one of the command's own help, which a test holds.
+COMMANDS = {
+    "up": Lazy(
+        "cli.stack_commands",
+        "up",
+        "Start everything on this machine, prove it with a demo device, and print the addresses.",
+    ),
+    "down": Lazy(
+        "cli.stack_commands", "down", "Drain and stop everything; what was accepted is kept for the next time."
+    ),
+    "reset": Lazy("cli.stack_commands", "reset", "Stop everything and remove all data."),
+    "status": Lazy("cli.stack_commands", "status", "Show what runs, since when, and where its log is."),
+    "address": Lazy(
+        "cli.stack_commands",
+        "address",
+        "Print where the API is: what WEIR_API_PORT says, else where `weir up` started it, else the default.",
+    ),
+    "migrate": Lazy("cli.stack_commands", "migrate", "Bring the database at WEIR_DATABASE_URL to the newest schema."),
+    "doctor": Lazy(
+        "cli.stack_commands",
+        "doctor",
+        "Check that everything is as designed, and say what it means and what to do where it is not.",
+    ),
+    "devices": Lazy("cli.devices", "devices", "List devices with their ids, in the order in which they were made."),
+    "stats": Lazy(
+        "cli.statistics",
+        "stats",
+        "Print the statistics of a device, or of all devices of a user, each number as exact as it was computed.",
+    ),
+    "dau": Lazy("cli.user_questions", "daily_users", "Count the users who were active on each day."),
+    "top-events": Lazy("cli.user_questions", "top_events", "List the types of events that came most often."),
+    "user-retention": Lazy(
+        "cli.user_questions", "user_retention", "Tell how many of a day's new users come back on the days after it."
+    ),
+    "import": Lazy("cli.imports", "import_app", "Bring files in."),
+    "export": Lazy("cli.exporting", "export_app", "Bring what is stored out, as files."),
+    "generate": Lazy("cli.generate", "generate_app", "Make up plausible files, the same ones for the same seed."),
+    "trace": Lazy(
+        "cli.tracing", "trace", "Tell where a submission is: on its way, stored, dead-lettered, or not known."
+    ),
+    "dead-letters": Lazy(
+        "cli.dead_letters", "dead_letters_app", "Records that could not be stored: list, show, edit, replay, discard."
+    ),
+    "seal": Lazy(
+        "cli.cold",
+        "seal",
+        "Seal days older than WEIR_HOT_DAYS, or than their stream's term: into Parquet files, verified, and out of PostgreSQL.",
+    ),
+    "verify": Lazy(
+        "cli.cold",
+        "verify",
+        "Read every cold file again: its SHA-256, its rows, and what the manifest says of each device.",
+    ),
+    "retention": Lazy(
+        "cli.cold",
+        "retention",
+        "Drop what is past its term: WEIR_RETENTION_DAYS_READINGS and _EVENTS, and the devices' own `retention_days`.",
+    ),
+    "bench": Lazy(
+        "cli.bench.command", "bench", "Measure Weir beside its limits, on servers of its own; some twenty minutes."
+    ),
+    "faults": Lazy(
+        "cli.faults.command",
+        "faults",
+        "Break Weir in every way of the table, on servers of its own, and prove that nothing is lost or stored twice.",
+    ),
+}
 
 app = typer.Typer(
-    help="Weir: 202 means kept.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    cls=LazyGroup.of(COMMANDS), no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
-console = Console(highlight=False, soft_wrap=True)
 
 
-@app.command()
-def up() -> None:
-    """Start everything on this machine, prove it with a demo device, and print the addresses."""
-    stack = Stack(load())
-    with _progress() as step:
-        stack.up(step)
-        step("sending readings of a demo device and asking for its statistics")
-        try:
-            answer = demo.run(stack.api_url)
-        except WeirError as error:
-            stack.supervisor.check()
-            raise WeirError(f"{error}; the logs are in {stack.supervisor.logs}") from error
-    console.print("\nThe demo device's statistics:")
-    console.print_json(data=answer)
-    _print_addresses(stack)
-
-
-@app.command()
-def down() -> None:
-    """Drain and stop everything; what was accepted is kept for the next time."""
-    with _progress() as step:
-        Stack(load()).down(step)
-    console.print("Weir is down.")
-
-
-@app.command()
-def reset() -> None:
-    """Stop everything and remove all data."""
-    with _progress() as step:
-        Stack(load()).reset(step)
-    console.print("Weir is down and its data is gone.")
-
-
-@app.command()
-def status() -> None:
-    """Show what runs, since when, and where its log is."""
-    supervisor = Stack(load()).supervisor
-    if not supervisor.is_running():
-        raise WeirError("nothing runs here; `make up` starts it")
-    table = Table("program", "state", "since", box=None)
-    for info in supervisor.states():
-        table.add_row(info["name"], info["statename"], info["description"])
-    console.print(table)
-    console.print(f"Their logs are in {supervisor.logs}.")
-
-
-@app.command()
-def address() -> None:
-    """Print where the API is: what WEIR_API_PORT says, else where `weir up` started it, else the default."""
-    typer.echo(Stack(load()).api_url)
-
-
-@app.command()
-def migrate() -> None:
-    """Bring the database at WEIR_DATABASE_URL to the newest schema."""
-    upgrade(load().database_url)
-
-
-@app.command()
-def doctor(
-    *,
-    url: commands.Url = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Check that everything is as designed, and say what it means and what to do where it is not.
-
-    Asks the API, the database and the broker's management API; changes nothing. Exit code: 1 when a check fails.
-    """
-    stack = Stack(load())
-    checks = report.examine(stack.running_settings(), url or stack.api_url)
-    if as_json:
-        typer.echo(report.as_json(checks))
-    else:
-        report.show(console, checks)
-    if worst(checks) is State.FAIL:
-        raise typer.Exit(1)
-
-
-# Commands of other modules.
-app.add_typer(imports.import_app, name="import")
-app.add_typer(exporting.export_app, name="export")
-app.add_typer(generate.generate_app, name="generate")
-app.command()(statistics.stats)
-app.command()(tracing.trace)
-app.command()(cold.seal)
-app.command()(cold.verify)
-app.command()(cold.retention)
-app.add_typer(dead_letters_app, name="dead-letters")
-app.command()(benchmark.bench)
-app.command()(harness.faults)
+@app.callback()
+def weir() -> None:
+    """Weir: 202 means kept."""
 
 
 def main() -> None:
     try:
         app()
-    except WeirError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]weir:[/red] {escape(str(error))}")
-        sys.exit(1)
+    except Exception as error:
+        from shared.errors import WeirError  # noqa: PLC0415 - only once there is something to say
 
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """Show the step at work, and leave a line with its time once it is done."""
-    current, began = "", time.monotonic()
-    with console.status("") as line:
-
-        def step(what: str) -> None:
-            nonlocal current, began
-            if current:
-                console.print(f"  [green]✓[/green] {current} [dim]({time.monotonic() - began:.1f} s)[/dim]")
-            current, began = what, time.monotonic()
-            line.update(f"{what} …")
-
-        try:
-            yield step
-        except WeirError:
-            if current:
-                console.print(f"  [red]✗[/red] {current}")
+        if not isinstance(error, WeirError):
             raise
-        step("")
-
-
-def _print_addresses(stack: Stack) -> None:
-    console.print(f"\nAPI         {stack.api_url}")
-    console.print(f"its docs    {stack.api_url}/docs")
-    management = urlsplit(stack.management_url)
-    if management.hostname:
-        console.print(f"RabbitMQ    http://{management.hostname}:{management.port}", end="")
-        console.print(f"  user {management.username}, password {management.password}" if stack.owns_broker else "")
-    console.print("\n`make status` shows what runs, `make down` stops it.")
+        typer.echo(f"weir: {error}", err=True)
+        sys.exit(1)

@@ -7,8 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.client import Client
 from cli.commands import Url, failures
+from cli.questions_client import QuestionsClient
 from shared.questions import AXES, MAGNITUDE
 
 FIGURES = ("min", "max", "count", "sum", "median")
@@ -17,7 +17,10 @@ WIDE = 240
 
 
 def stats(
-    device: Annotated[str, typer.Argument(help="A device's id or name.")],
+    device: Annotated[
+        str | None,
+        typer.Argument(help="A device's id or name; without one all of --user's together.", show_default=False),
+    ] = None,
     *,
     start: Annotated[str | None, typer.Option(help="From this moment on; UTC unless it has an offset.")] = None,
     end: Annotated[str | None, typer.Option(help="Up to this moment.")] = None,
@@ -26,15 +29,21 @@ def stats(
     quantiles: Annotated[str | None, typer.Option(help="Also these, such as 0.05,0.95.")] = None,
     histogram: Annotated[int | None, typer.Option(metavar="BINS", help="Also a histogram with so many bins.")] = None,
     bucket: Annotated[str | None, typer.Option(metavar="SPAN", help="Also per 15m, 1h, 1d or PT15M.")] = None,
-    user: Annotated[str | None, typer.Option(metavar="EMAIL", help="Whose device, when several have the name.")] = None,
+    user: Annotated[
+        str | None, typer.Option(metavar="EMAIL", help="Whose device, when several have the name; or whose devices.")
+    ] = None,
     url: Url = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Print the statistics of a device, each number as exact as it was computed."""
-    with failures(), Client(url) as client:
+    """Print the statistics of a device, or of all devices of a user, each number as exact as it was computed."""
+    if device is None and user is None:
+        raise typer.BadParameter("name a device, or a user with --user", param_hint="DEVICE")
+    with failures(), QuestionsClient(url) as client:
         user_id = client.find_user(user)["id"] if user else None
         result = client.statistics(
-            client.find_device(device, user_id)["id"],
+            f"/users/{user_id}/analytics/"
+            if device is None
+            else f"/devices/{client.find_device(device, user_id)['id']}/analytics/",
             start=start,
             end=end,
             axes=axes,

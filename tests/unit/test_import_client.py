@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from cli.client import Client
+from cli.questions_client import QuestionsClient
 from shared.errors import Conflict, InvalidRecord, NotFound, Unavailable, WeirError
 
 ACCEPTED = {"status": "ok", "accepted": 1, "rejected": []}
@@ -23,7 +23,7 @@ def client(*answers, patience=timedelta(seconds=30)):
             raise found
         return found
 
-    return Client("http://weir", patience=patience, transport=httpx.MockTransport(answer)), asked
+    return QuestionsClient("http://weir", patience=patience, transport=httpx.MockTransport(answer)), asked
 
 
 def problem(status, **content):
@@ -76,7 +76,7 @@ def test_problem_becomes_its_error_with_the_sentence_it_brings(status, error):
 def test_invalid_input_names_its_field():
     weir, _ = client(problem(422, errors=[{"field": "start", "code": "not_a_timestamp", "message": "must be a date"}]))
     with pytest.raises(InvalidRecord, match="start must be a date") as caught:
-        weir.statistics("d", start="soon")
+        weir.statistics("/devices/d/analytics/", start="soon")
     assert (caught.value.code, caught.value.field) == ("not_a_timestamp", "start")
 
 
