@@ -14,6 +14,8 @@ from shared.errors import PublishRefused
 
 #: Share of the limit that is taken beyond it, to be told that it is reached.
 _TOLD = 0.1
+#: Files that a process needs beside its connections: to the database and the broker, of downloads, of its libraries.
+RESERVED_FILES = 100
 #: Looks at all connections per deadline: a timer for each request would cost more than all of them.
 _LOOKS = 4
 
@@ -22,10 +24,18 @@ class Bounds:
     """The bounds of one server's connections, and since when each awaits the head of its next request."""
 
     def __init__(self, limit: int, head_deadline: timedelta) -> None:
-        self.limit = limit
+        self._limit = limit
         self._head_seconds = head_deadline.total_seconds()
         self._awaited: dict[object, tuple[object, float]] = {}
         self._next_look: asyncio.TimerHandle | None = None
+
+    @property
+    def limit(self) -> int:
+        """How many connections there may be now: as many as were allowed, and no more than this process has files for.
+
+        It is asked for at each new connection, because the limit of open files can be lowered while a process runs.
+        """
+        return max(1, min(self._limit, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED_FILES))
 
     def watch(self, connections: Collection[Any], loop: asyncio.AbstractEventLoop) -> None:
         """Close those that take too long, from now on, as long as there are any."""
@@ -60,9 +70,10 @@ class BoundedProtocol(UpgradeIgnoringProtocol):
         super().connection_made(transport)
         # For an answer that cannot be finished: closing would wait for a client that takes nothing.
         self.app_state = {**self.app_state, "cut": transport.abort}
-        if len(self.connections) > self.bounds.limit * (1 + _TOLD):
+        limit = self.bounds.limit
+        if len(self.connections) > limit * (1 + _TOLD):
             transport.abort()
-        elif len(self.connections) > self.bounds.limit:
+        elif len(self.connections) > limit:
             self.app = _refuse
         self.bounds.watch(self.connections, self.loop)
 

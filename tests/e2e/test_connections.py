@@ -1,5 +1,6 @@
 """Connections that say nothing, or say it byte by byte, and more of them than there may be: the others are served."""
 
+import resource
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -8,6 +9,7 @@ from itertools import chain
 import pytest
 from factories import Weir, reading
 
+from api.connections import RESERVED_FILES
 from cli.programs import wait_until
 
 HEAD_SECONDS = 2
@@ -96,3 +98,18 @@ def test_connection_over_the_limit_is_503_and_there_is_room_again(weir: Weir) ->
             return said(again).startswith(b"HTTP/1.1 200 ")
 
     wait_until(is_served, 20, "connections that were closed still count")
+
+
+def test_connections_beyond_what_there_are_files_for_are_refused_when_the_limit_is_lowered(bounded: Weir) -> None:
+    """By an operator, while it runs: the API keeps files for its database and answers what it cannot take."""
+    pid, files = bounded.pid("api"), 400
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (files, before[1]))
+    ask = b"GET /healthz HTTP/1.1\r\nhost: weir\r\n\r\n"
+    with opened(bounded, files - RESERVED_FILES):
+        with opened(bounded, 5, ask) as refused:
+            assert {said(one).split()[1] for one in refused} == {b"503"}
+        assert bounded.is_running("api")
+    wait_until(lambda: bounded.http.get("/readyz").status_code == 200, 20, "it did not come back")
+    device = bounded.device()
+    assert bounded.http.post(f"/devices/{device}/stats/", json=reading()).status_code == 202
