@@ -1,7 +1,7 @@
 """What requests may hold and answers look like, except readings: those are defined by their stream."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
@@ -45,9 +45,12 @@ RetentionDays = Annotated[int, Field(ge=1, le=36_525, strict=True)]
 
 
 class NewDevice(Body):
+    """With `reuse`, the user's first device of this name is the answer where there is one, and none is made."""
+
     user_id: Annotated[Key, Field(strict=True)]
     name: Name | None = None
     retention_days: RetentionDays | None = None
+    reuse: Annotated[bool, Field(strict=True)] = False
 
 
 class DeviceChanges(Body):
@@ -93,36 +96,6 @@ class Chart(BaseModel):
     hot: int
     cold: int
     axes: dict[str, Line]
-
-
-class DeadRecord(BaseModel):
-    """A record that could not be stored. `index` counts the accepted records of the submission from 0, or those of the
-    whole receipt where no place in it was asked for; None: the message as a whole.
-    """
-
-    index: int | None
-    code: str
-    reason: str
-
-    def counted_from(self, first: int) -> Self:
-        """The same, with its index counted from another record."""
-        return self if self.index is None else self.model_copy(update={"index": self.index - first})
-
-
-class Receipt(BaseModel):
-    """`accepted_at` is when its message was made: only a receipt of a submission without a key knows that.
-
-    `records` are those stored under it, `duplicates` those that were stored before, which only events can be.
-    """
-
-    id: UUID
-    status: Literal["pending", "stored", "dead-lettered", "unknown"]
-    stream: str | None = None
-    accepted_at: datetime | None = None
-    records: int | None = None
-    duplicates: int | None = None
-    stored_at: datetime | None = None
-    dead: list[DeadRecord] = []
 
 
 class Task(BaseModel):

@@ -85,14 +85,8 @@ class Client(ApiClient):
 
     def device(self, user_id: int | str, name: str) -> Answer:
         """Find the user's device of this name, or make one."""
-        wanted = {"user_id": user_id, "name": name}
-
-        def find_or_make() -> Answer:
-            # Looked for again on every try: the answer may have been lost and not the device.
-            found = self._devices(wanted)
-            return found[0] if found else self._http.request("POST", "/devices/", json=wanted)
-
-        return self._http.patiently(find_or_make)
+        wanted = {"user_id": user_id, "name": name, "reuse": True}
+        return self._http.patiently(lambda: self._http.request("POST", "/devices/", json=wanted))
 
     def owned_device(self, user_id: int | str, name: str) -> Answer | None:
         """Find the user's device of this name; None when there is none."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Query, Request, Response
-from sqlalchemy import Engine, Select, insert, select
+from sqlalchemy import Engine, Select, select, text
 from sqlalchemy.orm import Session
 
 from api.dependencies import Cursor, Limit, ServicesOf, link_next, page
@@ -23,11 +23,15 @@ FOREIGN_KEY_VIOLATION = "23503"
 
 @router.post("/devices/", responses=problems(404))
 async def create_device(new: NewDevice, services: ServicesOf) -> Device:
-    """Make a device for a user; 404 when there is no such user."""
-    device = Device(id=uuid4(), **new.model_dump())
-    key = await services.threads.run(_insert, services.engine, device)
-    services.devices.remember(device.id, key)
-    return device
+    """Make a device for a user; 404 when there is no such user.
+
+    A user may have several devices of one name. With `reuse` two that ask at the same time get the same one.
+    """
+    if new.reuse and new.name is None:
+        raise InvalidRecord("missing", "name", "is required where a device of that name is to be reused")
+    device = await services.threads.run(_insert, services.engine, new)
+    services.devices.remember(device.id, device.key)
+    return _shown(device)
 
 
 @router.get("/devices/")
@@ -90,11 +94,26 @@ def _update(engine: Engine, device_id: UUID, changes: dict[str, Any]) -> databas
         return device
 
 
-def _insert(engine: Engine, device: Device) -> int:
-    row = insert(database.Device).values(device.model_dump())
+#: Held while a user's device of one name is looked for and made, so that none of two who do so makes another.
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, :user_id))")
+
+
+def _insert(engine: Engine, new: NewDevice) -> database.Device:
     try:
-        with translated(), engine.begin() as connection:
-            return connection.execute(row.returning(database.Device.key)).scalar_one()
+        with translated(), Session(engine, expire_on_commit=False) as session, session.begin():
+            if new.reuse:
+                session.execute(_LOCK, {"name": new.name, "user_id": new.user_id})
+                same = (database.Device.user_id == new.user_id) & (database.Device.name == new.name)
+                found = session.scalars(
+                    select(database.Device).where(same).order_by(database.Device.key).limit(1)
+                ).first()
+                if found is not None:
+                    return found
+            device = database.Device(id=uuid4(), **new.model_dump(exclude={"reuse"}))
+            session.add(device)
+            session.flush()
+            session.refresh(device)
+            return device
     except InvalidRecord as error:
         if error.code == FOREIGN_KEY_VIOLATION:
             raise NotFound("no user has this id") from error

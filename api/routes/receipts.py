@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Query
+from pydantic import BaseModel
 from sqlalchemy import Connection, Engine, text
 
 from api.dependencies import ServicesOf
 from api.errors import Ambiguous
 from api.problems import problems
-from api.schemas import DeadRecord, Receipt
 from shared.broker.messages import foreign_receipt, made_at
 from shared.database import translated
 from shared.errors import Expired, InvalidRecord, NotFound
@@ -38,6 +38,36 @@ _OPEN = text("""
         AND minute BETWEEN date_trunc('minute', CAST(:made AS timestamptz)) AND :made + CAST(:straddles AS interval)
     )
 """)
+
+
+class DeadRecord(BaseModel):
+    """A record that could not be stored. `index` counts the accepted records of the submission from 0, or those of the
+    whole receipt where no place in it was asked for; None: the message as a whole.
+    """
+
+    index: int | None
+    code: str
+    reason: str
+
+    def counted_from(self, first: int) -> Self:
+        """The same, with its index counted from another record."""
+        return self if self.index is None else self.model_copy(update={"index": self.index - first})
+
+
+class Receipt(BaseModel):
+    """`accepted_at` is when its message was made: only a receipt of a submission without a key knows that.
+
+    `records` are those stored under it, `duplicates` those that were stored before, which only events can be.
+    """
+
+    id: UUID
+    status: Literal["pending", "stored", "dead-lettered", "unknown"]
+    stream: str | None = None
+    accepted_at: datetime | None = None
+    records: int | None = None
+    duplicates: int | None = None
+    stored_at: datetime | None = None
+    dead: list[DeadRecord] = []
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,25 @@ def test_same_email_again_is_400_in_any_case(http, change):
     assert http.get("/users/", params={"email": user["email"]}).json() == [user]
 
 
+def test_device_that_is_to_be_reused_is_made_once_by_however_many(http):
+    user = new_user(http)
+    new = {"user_id": user["id"], "name": "pump", "reuse": True}
+
+    def make(_):
+        return http.post("/devices/", json=new).json()
+
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(make, range(24)))
+    assert {one["id"] for one in made} == {made[0]["id"]}
+    other = http.post("/devices/", json=new | {"reuse": False}).json()
+    assert other["id"] != made[0]["id"]
+    assert make(None) == made[0]
+    assert http.post("/devices/", json=new | {"name": "valve"}).json()["id"] not in {made[0]["id"], other["id"]}
+    refused = http.post("/devices/", json={"user_id": user["id"], "reuse": True})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "name")
+    assert http.post("/devices/", json=new | {"user_id": 2_000_000_000}).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("email", "again"),
     [("\u00c4da@example.org", "\u00e4DA@EXAMPLE.org"), ("stra\u00dfe@example.org", "STRASSE@example.org"),
