@@ -31,12 +31,13 @@ _PARTS = count(random.randrange(STORED_PARTS))
 _PIECE_BYTES = 1 << 20
 
 #: A receipt that is there already belongs to a redelivery, or to a submission sent twice under one key. They are inserted
-#: in their order, so that two writers with receipts in common never wait for each other in a circle.
+#: in their order, so that two writers with receipts in common never wait for each other in a circle; of two parts under
+#: one receipt the first counts, here as below.
 _RECEIPTS = """
     INSERT INTO receipts (id, stream, stored, dead, digest)
     SELECT id, %s, stored, dead::json, digest
-    FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::bytea[]) AS r (id, stored, dead, digest)
-    ORDER BY id ON CONFLICT DO NOTHING RETURNING id
+    FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::bytea[]) WITH ORDINALITY AS r (id, stored, dead, digest, place)
+    ORDER BY id, place ON CONFLICT DO NOTHING RETURNING id
 """
 
 _DUPLICATES = """

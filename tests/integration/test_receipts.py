@@ -23,7 +23,7 @@ from factories import (
 from pamqp.commands import Basic
 
 from consumer.deliveries import Delivery, Part
-from consumer.writer import Writer
+from consumer.writer import KeyReused, Writer
 from shared.streams import EVENTS, READINGS, STREAMS, Stream
 from shared.streams.stream import EXCHANGE, JSON
 
@@ -230,3 +230,17 @@ async def test_writers_whose_batches_cross_never_wait_in_a_circle(weir: Weir, st
         for one in writers:
             one.close()
     assert weir.stored(stream) == 20 * 300
+
+
+async def test_first_body_under_a_key_counts_whatever_the_order_of_receipts(weir: Weir) -> None:
+    """One batch in which a hundred keys come with two bodies each: the second of each is refused, and no first."""
+    keys = [uuid4() for _ in range(100)]
+    first, second = bytes([1] * 16), bytes([2] * 16)
+    parts = [Part(key, 1, good_row(READINGS, 1), digest=digest) for digest in (first, second) for key in keys]
+    writer = Writer(weir.database_url, READINGS, timedelta(seconds=20))
+    try:
+        with pytest.raises(KeyReused) as refused:
+            await writer.write([Delivery(0, 0, 29_000_000, parts)])
+    finally:
+        writer.close()
+    assert [part.digest for part in refused.value.parts] == [second] * len(keys)
